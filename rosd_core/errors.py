@@ -1,0 +1,7 @@
+"""The one exception for everything that a user can put right."""
+
+
+class RosdError(Exception):
+    """A message that names the file, key or row and says what to do; the CLI prints it and exits
+    with code 1.
+    """

@@ -1,0 +1,268 @@
+"""`params.yaml`, validated: one frozen model per section, no default anywhere.
+
+Read with ruamel (YAML 1.2, so that `1e-4` is a number). Every complaint names the key, what is
+allowed and, for an unknown key, the nearest valid name.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from rosd_core.errors import RosdError
+
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(gt=0)]
+EngineName = Literal["transformers"]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: frozen, and no key beyond those declared."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Machine(Section):
+    threads: Positive
+    device: Literal["cpu", "cuda"]
+
+
+class Prepare(Section):
+    seed: int
+    train_problems: Positive
+    test_problems: Positive
+    train_domain: str
+    test_domains: Annotated[list[str], Field(min_length=1)]
+    steps: Annotated[list[Positive], Field(min_length=1)]
+
+
+class PromptTexts(Section):
+    plain: str
+    reflect_wrong: str
+    reflect_correct: str
+    with_idea: str
+    with_solution: str
+
+
+class Phase(Section):
+    steps: Positive
+    learning_rate: Rate
+    final_rate: Share
+    warmup: Positive
+    misconceptions: bool
+    mix: dict[
+        Literal["drill", "solve", "reflect_wrong", "reflect_correct", "with_idea", "with_solution"],
+        Share,
+    ]
+
+
+class Shape(Section):
+    hidden_size: Positive
+    num_hidden_layers: Positive
+    num_attention_heads: Positive
+    num_key_value_heads: Positive
+    head_dim: Positive
+    intermediate_size: Positive
+    max_position_embeddings: Positive
+
+
+class Bootstrap(Section):
+    seed: int
+    vocab_size: Annotated[int, Field(ge=400)]
+    model: Shape
+    rows_per_step: Positive
+    batches_per_step: Positive
+    weight_decay: Annotated[float, Field(ge=0)]
+    slip_rate: Share
+    forget: dict[Literal["carry", "borrow", "regroup"], Share]
+    domains: dict[str, Share]
+    phases: dict[str, Phase]
+
+
+class Iteration(Section):
+    start: str
+
+
+class Sampling(Section):
+    """What every sampling stage needs."""
+
+    seed: int
+    engine: EngineName
+    temperature: Annotated[float, Field(ge=0)]
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    max_new_tokens: Positive
+    batch_rows: Positive
+
+
+class Rollout(Sampling):
+    problems: Positive
+    group_size: Positive
+    temperature: Annotated[float, Field(gt=0)]
+    shard_problems: Positive
+
+
+class Reflect(Sampling):
+    shard_rows: Positive
+
+
+class Align(Section):
+    quote_not_found: Literal["drop", "whole"]
+
+
+class Score(Section):
+    teacher: Literal["base", "current"]
+    support: Literal["student", "teacher"]
+    top_k: Positive
+    batch_rows: Positive
+    shard_rows: Positive
+
+
+class Distill(Section):
+    seed: int
+    alpha: Share
+    importance_clip: Annotated[float, Field(ge=1)]
+    learning_rate: Rate
+    warmup_steps: Annotated[int, Field(ge=0)]
+    betas: tuple[Share, Share]
+    weight_decay: Annotated[float, Field(ge=0)]
+    grad_clip: Rate
+    rows_per_step: Positive
+    batch_rows: Positive
+
+
+class Evaluate(Sampling):
+    samples: Positive
+    shard_rows: Positive
+    confidence: Annotated[float, Field(gt=0, lt=1)]
+    bootstrap_resamples: Annotated[int, Field(ge=100)]
+
+
+class Report(Section):
+    precision: Annotated[int, Field(ge=0, le=6)]
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    machine: Machine
+    prepare: Prepare
+    prompts: PromptTexts
+    bootstrap: Bootstrap
+    loop: dict[str, Iteration]
+    rollout: Rollout
+    reflect: Reflect
+    align: Align
+    score: Score
+    distill: Distill
+    evaluate: Evaluate
+    report: Report
+
+    @model_validator(mode="before")
+    @classmethod
+    def _loop_keys_are_text(cls, data: Any) -> Any:
+        loop = data.get("loop") if isinstance(data, Mapping) else None
+        bad = [k for k in loop or {} if not isinstance(k, str)] if isinstance(loop, Mapping) else []
+        if bad:
+            raise ValueError(
+                f"loop: the key {bad[0]!r} is not text; DVC would make no stage of it, "
+                f"write i{bad[0]}"
+            )
+        return data
+
+    @model_validator(mode="after")
+    def _each_iteration_starts_from_an_earlier_one(self) -> "Params":
+        seen = ["base"]
+        for key, item in self.loop.items():
+            if key == "base" or not key.replace("-", "").replace("_", "").isalnum():
+                raise ValueError(
+                    f"loop: {key!r} cannot name an iteration; use letters and digits, not 'base'"
+                )
+            if item.start not in seen:
+                raise ValueError(
+                    f"loop.{key}.start: {item.start!r} is none of {', '.join(seen)} "
+                    "(base or an earlier key)"
+                )
+            seen.append(key)
+        if len(seen) == 1:
+            raise ValueError("loop: no iteration; `rosd loop 3` writes three")
+        return self
+
+
+def _section_at(path: tuple[Any, ...]) -> type[BaseModel] | None:
+    """The model whose field or unknown key `path` ends in."""
+    model: Any = Params
+    for name in path[:-1]:
+        field = (
+            model.model_fields.get(name)
+            if isinstance(model, type) and issubclass(model, BaseModel)
+            else None
+        )
+        if field is None:
+            return Iteration if path[0] == "loop" else None
+        model = field.annotation
+    return model if isinstance(model, type) and issubclass(model, BaseModel) else None
+
+
+def _explain(error: Mapping[str, Any], file: Path) -> str:
+    """One line for one complaint of pydantic."""
+    path = tuple(p for p in error["loc"] if p != "[key]")
+    key = ".".join(map(str, path))
+    section = _section_at(path)
+    if error["type"] == "extra_forbidden":
+        valid = list(section.model_fields) if section else []
+        from rapidfuzz import process  # only a wrong key pays for the import
+
+        near = process.extractOne(str(path[-1]), valid)
+        hint = f" Did you mean {near[0]!r}?" if near and near[1] >= 50 else ""
+        return f"{file}: unknown key {key!r}.{hint} Allowed there: {', '.join(valid)}."
+    if error["type"] == "missing":
+        return f"{file}: the key {key!r} is missing."
+    if error["type"] == "value_error":
+        return f"{file}: {str(error['msg']).removeprefix('Value error, ')}."
+    return f"{file}: {key} = {error['input']!r} is not allowed: {error['msg']}."
+
+
+def load_params(file: Path) -> Params:
+    """Read and validate a params file. Raises RosdError with one line per complaint."""
+    try:
+        data = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RosdError(
+            f"{file}: no such file. Run from the project's folder, or name it with --params."
+        ) from None
+    except YAMLError as error:
+        raise RosdError(
+            f"{file}: not YAML: {str(error).splitlines()[-1].strip()}; {error}"
+        ) from None
+    try:
+        return Params.model_validate(data)
+    except ValidationError as error:
+        raise RosdError("\n".join(_explain(e, file) for e in error.errors())) from None
+
+
+def rewrite_loop(file: Path, iterations: int) -> None:
+    """Set `loop:` to i1..iN, each from the one before; comments and all else stay as they are."""
+    if iterations < 1:
+        raise RosdError(f"loop: {iterations} iterations asked for; at least 1 is needed.")
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    data = yaml.load(file.read_text(encoding="utf-8"))
+    loop = data["loop"]
+    for key in list(loop):
+        if key not in {f"i{n}" for n in range(1, iterations + 1)}:
+            del loop[key]
+    for n in range(1, iterations + 1):
+        if f"i{n}" not in loop:
+            item = yaml.map(start=f"i{n - 1}" if n > 1 else "base")
+            item.fa.set_flow_style()
+            loop[f"i{n}"] = item
+    temporary = file.with_name(f".{file.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as stream:
+        yaml.dump(data, stream)
+    load_params(temporary)
+    temporary.replace(file)

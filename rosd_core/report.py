@@ -1,0 +1,54 @@
+"""The report: one row per domain, one column per iteration."""
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+
+def loss_curve(curves: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """The loss of every optimizer step, iteration after iteration; `step` counts through all of
+    them.
+    """
+    return pl.concat(
+        curve.select(pl.lit(key).alias("iteration"), "step", "loss", "tokens", "grad_norm")
+        for key, curve in curves.items()
+    )
+
+
+def summary(accuracy: pl.DataFrame, train_domain: str) -> dict[str, float]:
+    """Percentage points gained from base to the last iteration: in the trained domain and out of it
+    (mean of domains).
+    """
+    gained = (
+        accuracy.group_by("domain", maintain_order=True)
+        .agg((pl.col("mean").last() - pl.col("mean").first()).alias("gain") * 100)
+        .with_columns((pl.col("domain") == train_domain).alias("trained"))
+    )
+    inside, outside = (
+        gained.filter(pl.col("trained") == t)["gain"].to_list() for t in (True, False)
+    )
+    return {
+        "in_domain_gain": sum(inside) / max(1, len(inside)),
+        "out_of_domain_gain": sum(outside) / max(1, len(outside)),
+    }
+
+
+def accuracy_table(
+    accuracy: pl.DataFrame, keys: Sequence[str], train_domain: str, precision: int, k: int
+) -> None:
+    """Print mean@k in percent with its interval, base as iteration 0."""
+    table = Table(title=f"mean@{k} in percent [confidence interval over problems]")
+    table.add_column("domain")
+    for number, key in enumerate(keys):
+        table.add_column(f"{number}: {key}", justify="right")
+    cells = {(r["domain"], r["iteration"]): r for r in accuracy.iter_rows(named=True)}
+    for domain in accuracy["domain"].unique(maintain_order=True):
+        row = [f"{domain} (trained)" if domain == train_domain else domain]
+        for key in keys:
+            c = cells[domain, key]
+            mean, low, high = (f"{100 * c[name]:.{precision}f}" for name in ("mean", "low", "high"))
+            row.append(f"{mean} [{low}, {high}]")
+        table.add_row(*row)
+    Console().print(table)

@@ -1,0 +1,117 @@
+"""Rollout: problems to requests, completions to graded rows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+from transformers import PreTrainedTokenizerBase
+
+from rosd_core.engine import Completion, Request, decode, encode_chat
+from rosd_core.errors import RosdError
+from rosd_core.graders import GRADERS, Verdict
+from rosd_core.prompts import Prompts
+from rosd_core.seeds import row_seed
+from rosd_core.shards import Rows
+
+
+def sample_problems(problems: pl.DataFrame, count: int, seed: int, iteration: str) -> Rows:
+    """`count` problems drawn without replacement for an iteration: its name is the only thing that
+    matters.
+
+    Raises RosdError where the table holds fewer.
+    """
+    if len(problems) < count:
+        raise RosdError(
+            f"rollout.problems = {count}, but the problems table has {len(problems)} of split "
+            "train. Ask for fewer, or raise prepare.train_problems."
+        )
+    rows = problems.to_dicts()
+    return sorted(rows, key=lambda r: row_seed(seed, "problem", iteration, r["problem_id"]))[:count]
+
+
+def grade(problem: dict[str, Any], response: str) -> Verdict:
+    """The verdict of the problem's grader. Raises RosdError for a grader that does not exist."""
+    if problem["grader"] not in GRADERS:
+        raise RosdError(
+            f"problem {problem['problem_id']}: grader {problem['grader']!r} is unknown; "
+            f"there are: {', '.join(GRADERS)}."
+        )
+    return GRADERS[problem["grader"]](response, problem["answer"])
+
+
+def rollout_requests(
+    problems: Sequence[dict[str, Any]],
+    samples: int,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Prompts,
+    seed: int,
+    name: str,
+) -> list[Request]:
+    """`samples` requests per problem, problem by problem, each with a seed of its own; row id
+    problem_id/sample.
+    """
+    requests = []
+    for problem in problems:
+        ids = tuple(encode_chat(tokenizer, prompts.plain(problem["prompt"], problem["system"])))
+        for g in range(samples):
+            row_id = f"{problem['problem_id']}/{g}"
+            requests.append(Request(row_id, ids, row_seed(seed, name, row_id)))
+    return requests
+
+
+def rollout_rows(
+    problems: Sequence[dict[str, Any]],
+    requests: Sequence[Request],
+    completions: Sequence[Completion],
+    tokenizer: PreTrainedTokenizerBase,
+    model: str,
+) -> Rows:
+    """Rows of the table `rollouts`: what was sampled and what the grader says of it."""
+    by_id = {p["problem_id"]: p for p in problems}
+    rows = []
+    for request, completion in zip(requests, completions, strict=True):
+        problem_id, _, sample = request.row_id.rpartition("/")
+        response = decode(tokenizer, completion.token_ids)
+        verdict = grade(by_id[problem_id], response)
+        rows.append(
+            {
+                "rollout_id": request.row_id,
+                "problem_id": problem_id,
+                "sample": int(sample),
+                "prompt_ids": list(request.prompt_ids),
+                "response_ids": completion.token_ids,
+                "response": response,
+                "behaviour_logp": completion.logprobs,
+                "finish_reason": completion.finish_reason,
+                "reward": verdict.reward,
+                "success": verdict.success,
+                "parsed_answer": verdict.parsed,
+                "feedback": verdict.feedback,
+                "seed": request.seed,
+                "model": model,
+            }
+        )
+    return rows
+
+
+def evaluation_rows(rollouts: Rows, problems: Sequence[dict[str, Any]], iteration: str) -> Rows:
+    """Rows of the table `evaluation` from rollout rows."""
+    domain = {p["problem_id"]: p["domain"] for p in problems}
+    kept = (
+        "problem_id",
+        "sample",
+        "response",
+        "parsed_answer",
+        "reward",
+        "success",
+        "finish_reason",
+    )
+    return [
+        {k: row[k] for k in kept}
+        | {
+            "iteration": iteration,
+            "domain": domain[row["problem_id"]],
+            "response_tokens": len(row["response_ids"]),
+        }
+        for row in rollouts
+    ]

@@ -1,0 +1,114 @@
+"""Scoring: the self-teacher's distribution at every supervised position, on a support of K ids and
+the tail.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from rosd_core.divergence import jsd, with_tail
+from rosd_core.engine import Engine, Scored, TokenLogprobs, encode_chat
+from rosd_core.prompts import Prompts
+from rosd_core.shards import Rows
+from rosd_core.tables import join_rows
+
+
+def score_tasks(
+    problems: pl.DataFrame,
+    alignments: pl.DataFrame,
+    rollouts: pl.DataFrame,
+    reflections: pl.DataFrame,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Prompts,
+) -> Rows:
+    """One task per supervised alignment: the student's and the teacher's prompt ids and the
+    response's tokens.
+    """
+    by_id = {p["problem_id"]: p for p in problems.iter_rows(named=True)}
+    supervised = alignments.filter(pl.col("status") == "supervised")
+    idea = dict(reflections.select("rollout_id", "idea").iter_rows())
+    tasks = []
+    for alignment, rollout in join_rows(supervised, rollouts):
+        problem, first = by_id[alignment["problem_id"]], alignment["first_token"]
+        messages = prompts.with_idea(
+            problem["prompt"], idea[alignment["rollout_id"]], problem["system"]
+        )
+        tasks.append(
+            {
+                "rollout_id": alignment["rollout_id"],
+                "problem_id": alignment["problem_id"],
+                "prompt_ids": rollout["prompt_ids"],
+                "teacher_prompt_ids": encode_chat(tokenizer, messages),
+                "response_ids": rollout["response_ids"],
+                "first_token": first,
+                "behaviour_logp": rollout["behaviour_logp"][first:],
+            }
+        )
+    return tasks
+
+
+def _divergence(student: TokenLogprobs, teacher: TokenLogprobs) -> np.ndarray:
+    s, t = (
+        with_tail(torch.from_numpy(x.support_logp), torch.from_numpy(x.tail_logp))
+        for x in (student, teacher)
+    )
+    return jsd(s, t, 0.5).numpy()
+
+
+def score_rows(
+    tasks: Sequence[dict[str, Any]], student: Engine, teacher: Engine, support: str, top_k: int
+) -> Rows:
+    """Rows of the table `scores`.
+
+    Whose top-k ids are the support is `support`; both models are then read on those same ids. A row
+    that does not fit the model's context is kept with status `too_long` and no scored token.
+    """
+    fits = [
+        t for t in tasks if len(t["teacher_prompt_ids"]) + len(t["response_ids"]) <= teacher.context
+    ]
+    models = {"student": (student, "prompt_ids"), "teacher": (teacher, "teacher_prompt_ids")}
+    (leader, leader_prompt), (follower, follower_prompt) = models.pop(support), *models.values()
+    led = leader.logprobs(
+        [Scored(t[leader_prompt], t["response_ids"], t["first_token"]) for t in fits], top_k
+    )
+    asked = [
+        Scored(t[follower_prompt], t["response_ids"], t["first_token"], r.support_ids)
+        for t, r in zip(fits, led, strict=True)
+    ]
+    followed = follower.logprobs(asked, top_k)
+    pairs = (
+        zip(led, followed, strict=True) if support == "student" else zip(followed, led, strict=True)
+    )
+    scored = dict(zip((t["rollout_id"] for t in fits), pairs, strict=True))
+    return [_row(task, scored.get(task["rollout_id"]), support) for task in tasks]
+
+
+def _row(
+    task: dict[str, Any], scored: tuple[TokenLogprobs, TokenLogprobs] | None, support: str
+) -> dict[str, Any]:
+    if scored is None:
+        columns = (
+            "student_logp",
+            "teacher_logp",
+            "support_ids",
+            "support_logp",
+            "tail_logp",
+            "divergence",
+        )
+        empty: dict[str, Any] = {name: [] for name in columns}
+        return task | empty | {"behaviour_logp": [], "support": support, "status": "too_long"}
+    student, teacher = scored
+    return task | {
+        "student_logp": student.token_logp.tolist(),
+        "teacher_logp": teacher.token_logp.tolist(),
+        "support_ids": teacher.support_ids.tolist(),
+        "support_logp": teacher.support_logp.tolist(),
+        "tail_logp": teacher.tail_logp.tolist(),
+        "divergence": _divergence(student, teacher).tolist(),
+        "support": support,
+        "status": "scored",
+    }

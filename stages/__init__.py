@@ -1,0 +1,3 @@
+"""The stages of the pipeline: one module per DVC stage, each a typer command. Paths and params live
+here only.
+"""

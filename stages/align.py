@@ -1,0 +1,33 @@
+"""align: error quote -> characters of the response -> first supervised token. No model is needed.
+
+in  data/problems.parquet, rollouts and reflections of the iteration, tokenizer of models/<start>
+out iterations/<iteration>/alignments.parquet (table alignments), metrics/align-<iteration>.json
+"""
+
+from rosd_core.align import align_row, alignment_metrics
+from rosd_core.params import Params
+from rosd_core.tables import join_rows, read_table, to_arrow, write_table
+from rosd_core.tokens import TokenMap
+from rosd_core.world import known_errors
+from stages.common import Paths, start_of, write_json
+
+
+def run(params: Params, paths: Paths, iteration: str) -> None:
+    """Whether and from where a response is distilled is decided here, once."""
+    problems = read_table("problems", paths.problems).to_dicts()
+    rollouts = read_table("rollouts", paths.table("rollouts", iteration))
+    reflections = read_table("reflections", paths.table("reflections", iteration))
+    token_map = TokenMap(paths.model(start_of(params, iteration)))
+    rows = []
+    for reflection, rollout in join_rows(reflections, rollouts):
+        spans = token_map.spans(rollout["response_ids"], rollout["response"])
+        rows.append(align_row(reflection, rollout, spans, params.align.quote_not_found))
+    write_table("alignments", to_arrow("alignments", rows), paths.table("alignments", iteration))
+    metrics = alignment_metrics(rows, known_errors(problems, rollouts.to_dicts()))
+    write_json(paths.metrics("align", iteration), metrics)
+
+
+if __name__ == "__main__":
+    from stages.cli import main
+
+    main("align")

@@ -1,0 +1,50 @@
+"""bootstrap: train the pocket model from nothing; frozen in dvc.yaml, the weights are shipped.
+
+in  params bootstrap, prompts
+out models/base, metrics/bootstrap-base.json
+"""
+
+from rosd_core.params import Params
+from rosd_core.pocket import Lesson, build_model, build_tokenizer, draw_rows, text_sample, train
+from stages.common import Paths, prompts_of, replacing_folder, set_threads, write_json
+
+HELD_OUT = 10**7  # a step far beyond training: its rows are never trained on
+
+
+def run(params: Params, paths: Paths) -> None:
+    """Facts, then every skill, then the misconceptions: a pure function of seed and threads."""
+    p, prompts = params.bootstrap, prompts_of(params.prompts)
+    set_threads(params.machine.threads)
+    lessons = {
+        name: Lesson(phase.mix, p.domains, p.forget, p.slip_rate, phase.misconceptions)
+        for name, phase in p.phases.items()
+    }
+    tokenizer = build_tokenizer(text_sample(p.seed, prompts, list(lessons.values())), p.vocab_size)
+    model = build_model(tokenizer, p.seed, **p.model.model_dump())
+    done, exactness = 0, {}
+    for name, phase in p.phases.items():
+
+        def draw(step: int, lesson: Lesson = lessons[name], count: int = p.rows_per_step) -> list:
+            return draw_rows(p.seed, step, count, prompts, lesson)
+
+        exactness[name] = train(
+            model,
+            tokenizer,
+            draw,
+            draw(HELD_OUT, count=300),
+            first=done,
+            weight_decay=p.weight_decay,
+            parts=p.batches_per_step,
+            **phase.model_dump(exclude={"mix", "misconceptions"}),
+        )
+        done += phase.steps
+    with replacing_folder(paths.model("base")) as target:
+        model.save_pretrained(target)
+        tokenizer.save_pretrained(target)
+    write_json(paths.metrics("bootstrap", "base"), exactness)
+
+
+if __name__ == "__main__":
+    from stages.cli import main
+
+    main("bootstrap")

@@ -1,0 +1,152 @@
+"""`rosd`: one command per stage, and a few that look after params and tables.
+
+A stage's module is imported when it runs, so that `rosd --help` does not wait for torch.
+"""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="Reflective on-policy self-distillation in offline stages. `dvc repro` runs them all.",
+)  # fmt: skip
+
+ParamsFile = Annotated[
+    Path, typer.Option("--params", help="The params file; its folder is the project's.")
+]
+Iteration = Annotated[str, typer.Argument(help="A key of params.yaml: loop, such as i1.")]
+DEFAULT_PARAMS = Path("params.yaml")
+
+
+def _run(stage: str, params_file: Path, *args: str) -> None:
+    """Load params and run a stage; what a user can put right ends as one message, exit code 1."""
+    from rosd_core.errors import RosdError
+    from rosd_core.params import load_params
+    from stages.common import Paths
+
+    try:
+        params = load_params(params_file)
+        import_module(f"stages.{stage}").run(params, Paths(params_file.resolve().parent), *args)
+    except RosdError as error:
+        typer.echo(f"rosd {stage}: {error}", err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        typer.echo(f"rosd {stage}: interrupted; its outputs are as they were before.", err=True)
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def prepare(params: ParamsFile = DEFAULT_PARAMS) -> None:
+    """Write data/problems.parquet: the problems to train and to evaluate on."""
+    _run("prepare", params)
+
+
+@app.command()
+def bootstrap(params: ParamsFile = DEFAULT_PARAMS) -> None:
+    """Train models/base, the pocket model, from its seed (long; the weights are shipped)."""
+    _run("bootstrap", params)
+
+
+@app.command()
+def rollout(iteration: Iteration, params: ParamsFile = DEFAULT_PARAMS) -> None:
+    """Sample G responses per problem and grade them."""
+    _run("rollout", params, iteration)
+
+
+@app.command()
+def reflect(iteration: Iteration, params: ParamsFile = DEFAULT_PARAMS) -> None:
+    """Let the student find the first error of wrong responses and say what to do."""
+    _run("reflect", params, iteration)
+
+
+@app.command()
+def align(iteration: Iteration, params: ParamsFile = DEFAULT_PARAMS) -> None:
+    """Turn error quotes into the first supervised token of each response."""
+    _run("align", params, iteration)
+
+
+@app.command()
+def score(iteration: Iteration, params: ParamsFile = DEFAULT_PARAMS) -> None:
+    """Store the self-teacher's next-token distributions at the supervised positions."""
+    _run("score", params, iteration)
+
+
+@app.command()
+def distill(iteration: Iteration, params: ParamsFile = DEFAULT_PARAMS) -> None:
+    """Pull the student to the self-teacher: one epoch, models/<iteration>."""
+    _run("distill", params, iteration)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="base or a key of params.yaml: loop.")],
+    params: ParamsFile = DEFAULT_PARAMS,
+) -> None:
+    """Measure mean@k per domain of a model."""
+    _run("evaluate", params, model)
+
+
+@app.command()
+def report(params: ParamsFile = DEFAULT_PARAMS) -> None:
+    """Print accuracy per iteration and domain; write CSVs for `dvc plots`."""
+    _run("report", params)
+
+
+@app.command()
+def loop(iterations: int, params: ParamsFile = DEFAULT_PARAMS) -> None:
+    """Set the number of on-policy iterations in params.yaml; `dvc repro` then runs what is new."""
+    from rosd_core.errors import RosdError
+    from rosd_core.params import rewrite_loop
+
+    try:
+        rewrite_loop(params, iterations)
+    except RosdError as error:
+        typer.echo(f"rosd loop: {error}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"{params}: loop is i1..i{iterations}")
+
+
+@app.command()
+def hashes(params: ParamsFile = DEFAULT_PARAMS) -> None:
+    """Print a content hash of every table and of every model's weights: equal runs, equal lines."""
+    from rosd_core.hashing import file_hash, table_hash
+
+    root = params.resolve().parent
+    tables = sorted(
+        f for d in ("data", "iterations", "evaluations") for f in (root / d).rglob("*.parquet")
+    )
+    for file in tables:
+        typer.echo(f"{table_hash(file)}  {file.relative_to(root)}")
+    for file in sorted((root / "models").rglob("*.safetensors")):
+        typer.echo(f"{file_hash(file)}  {file.relative_to(root)}")
+
+
+@app.command()
+def schema(
+    table: Annotated[str | None, typer.Argument(help="One table; without it, all of them.")] = None,
+) -> None:
+    """Print the tables' columns with type, unit and meaning."""
+    from rosd_core.schemas import SCHEMAS, describe
+
+    if table is not None and table not in SCHEMAS:
+        typer.echo(
+            f"rosd schema: there is no table {table!r}; there are: {', '.join(SCHEMAS)}.", err=True
+        )
+        raise typer.Exit(1)
+    for name in [table] if table else SCHEMAS:
+        typer.echo(f"\n{name}")
+        for column, kind, unit, text in describe(name):
+            typer.echo(f"  {column:<19} {kind:<26} [{unit}] {text}")
+
+
+def main(stage: str) -> None:
+    """`python -m stages.<stage>` is `rosd <stage>`."""
+    app([stage, *sys.argv[1:]], prog_name="rosd")
+
+
+if __name__ == "__main__":
+    app()

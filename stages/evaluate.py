@@ -1,0 +1,54 @@
+"""evaluate: mean@k of a model on the test problems of every domain.
+
+in  data/problems.parquet, models/<base or iteration>
+out evaluations/<model>.parquet (table evaluation), metrics/evaluate-<model>.json
+"""
+
+import polars as pl
+
+from rosd_core.engine import Decoding, open_engine
+from rosd_core.errors import RosdError
+from rosd_core.params import Params
+from rosd_core.rollout import evaluation_rows, rollout_requests, rollout_rows
+from rosd_core.shards import Rows, write_shards
+from rosd_core.stats import mean_at_k
+from rosd_core.tables import read_table
+from stages.common import Paths, fingerprint, prompts_of, set_threads, write_json
+
+
+def run(params: Params, paths: Paths, model: str) -> None:
+    """All models answer with the same seeds, so that they differ by their weights alone."""
+    p, prompts = params.evaluate, prompts_of(params.prompts)
+    set_threads(params.machine.threads)
+    problems = read_table("problems", paths.problems).filter(pl.col("split") == "test").to_dicts()
+    if not problems:
+        raise RosdError(f"{paths.problems}: no problem of split test; set prepare.test_problems.")
+    folder = paths.model(model)
+    engine, tokenizer = open_engine(p.engine, folder, params.machine.device, p.batch_rows)
+    decoding, name = Decoding(p.temperature, p.top_p, p.max_new_tokens), fingerprint(folder)
+
+    def work(shard: Rows) -> Rows:
+        requests = rollout_requests(shard, p.samples, tokenizer, prompts, p.seed, "evaluate")
+        rows = rollout_rows(shard, requests, engine.generate(requests, decoding), tokenizer, name)
+        return evaluation_rows(rows, shard, model)
+
+    write_shards(
+        "evaluation", paths.evaluation(model), problems, max(1, p.shard_rows // p.samples), work
+    )
+    table = mean_at_k(
+        read_table("evaluation", paths.evaluation(model)),
+        p.confidence,
+        p.bootstrap_resamples,
+        p.seed,
+    )
+    columns = ("mean", "low", "high")
+    write_json(
+        paths.metrics("evaluate", model),
+        {r["domain"]: {c: r[c] for c in columns} for r in table.to_dicts()},
+    )
+
+
+if __name__ == "__main__":
+    from stages.cli import main
+
+    main("evaluate")

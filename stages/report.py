@@ -1,0 +1,34 @@
+"""report: accuracy per iteration and domain, on the console and as CSV for `dvc plots`.
+
+in  evaluations/<base and every iteration>.parquet, curves/<iteration>.csv
+out plots/accuracy.csv, plots/loss.csv, metrics/summary-all.json
+"""
+
+import polars as pl
+
+from rosd_core.params import Params
+from rosd_core.report import accuracy_table, loss_curve, summary
+from rosd_core.stats import mean_at_k
+from rosd_core.tables import read_csv, read_table, replacing
+from stages.common import Paths, write_json
+
+
+def run(params: Params, paths: Paths) -> None:
+    """Iterations come from params, never from what lies on disk: files of removed iterations may
+    still be there.
+    """
+    keys, p = ["base", *params.loop], params.evaluate
+    samples = pl.concat(read_table("evaluation", paths.evaluation(key)) for key in keys)
+    accuracy = mean_at_k(samples, p.confidence, p.bootstrap_resamples, p.seed)
+    losses = loss_curve({key: read_csv(paths.curve(key)) for key in params.loop})
+    for name, frame in (("accuracy", accuracy), ("loss", losses)):
+        with replacing(paths.plots(name)) as temporary:
+            frame.write_csv(temporary, float_precision=6)
+    write_json(paths.metrics("summary", "all"), summary(accuracy, params.prepare.train_domain))
+    accuracy_table(accuracy, keys, params.prepare.train_domain, params.report.precision, p.samples)
+
+
+if __name__ == "__main__":
+    from stages.cli import main
+
+    main("report")

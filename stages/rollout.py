@@ -1,0 +1,42 @@
+"""rollout: the student samples G responses per problem, plain prompt; a grader gives each its
+reward.
+
+in  data/problems.parquet, models/<start>
+out iterations/<iteration>/rollouts.parquet (table rollouts)
+"""
+
+import polars as pl
+
+from rosd_core.engine import Decoding, open_engine
+from rosd_core.params import Params
+from rosd_core.rollout import rollout_requests, rollout_rows, sample_problems
+from rosd_core.shards import Rows, write_shards
+from rosd_core.tables import read_table
+from stages.common import Paths, fingerprint, prompts_of, set_threads, start_of
+
+
+def run(params: Params, paths: Paths, iteration: str) -> None:
+    """Sampled ids and behaviour log-probabilities are kept: later stages never encode a response
+    again.
+    """
+    p, prompts = params.rollout, prompts_of(params.prompts)
+    folder = paths.model(start_of(params, iteration))
+    set_threads(params.machine.threads)
+    train = read_table("problems", paths.problems).filter(pl.col("split") == "train")
+    problems = sample_problems(train, p.problems, p.seed, iteration)
+    engine, tokenizer = open_engine(p.engine, folder, params.machine.device, p.batch_rows)
+    decoding = Decoding(p.temperature, p.top_p, p.max_new_tokens)
+    model = fingerprint(folder)
+
+    def work(shard: Rows) -> Rows:
+        requests = rollout_requests(shard, p.group_size, tokenizer, prompts, p.seed, iteration)
+        completions = engine.generate(requests, decoding)
+        return rollout_rows(shard, requests, completions, tokenizer, model)
+
+    write_shards("rollouts", paths.table("rollouts", iteration), problems, p.shard_problems, work)
+
+
+if __name__ == "__main__":
+    from stages.cli import main
+
+    main("rollout")

@@ -1,0 +1,132 @@
+import copy
+import math
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from rosd_core.distill import STATE_FILE, batch_loss, train
+from rosd_core.errors import RosdError
+
+SETTINGS = {
+    "pad_id": 0, "seed": 1, "alpha": 0.5, "importance_clip": 2.0, "learning_rate": 1e-3,
+    "warmup_steps": 2, "betas": (0.9, 0.999), "weight_decay": 0.01, "grad_clip": 1.0,
+    "rows_per_step": 4, "batch_rows": 4,
+}  # fmt: skip
+
+
+def rows(count=8, vocabulary=20):
+    """Score rows of different lengths with random targets on three ids."""
+    generator = torch.Generator().manual_seed(0)
+    made = []
+    for n in range(count):
+        length, first = 3 + n, n % 3
+        width = length - first
+        ids = torch.randint(3, vocabulary, (length + 4,), generator=generator).tolist()
+        logp = torch.randn(width, 4, generator=generator).log_softmax(-1)
+        made.append(
+            {
+                "prompt_ids": ids[:4],
+                "response_ids": ids[4:],
+                "first_token": first,
+                "behaviour_logp": [-3.0] * width,
+                "support_ids": [[3, 4, 5]] * width,
+                "support_logp": logp[:, :3].tolist(),
+                "tail_logp": logp[:, 3].tolist(),
+            }
+        )
+    return made
+
+
+def trained(tiny, tmp_path, data, **changes):
+    model = copy.deepcopy(tiny)
+    logs, state = train(model, data, tmp_path, **(SETTINGS | changes))
+    return model, logs, state
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_the_loss_by_hand(tiny):
+    """One token, support of one id: the buckets are (p, 1 - p), so JSD has a closed form."""
+    row = {
+        "prompt_ids": [5, 6], "response_ids": [7, 8], "first_token": 1, "behaviour_logp": [-50.0],
+        "support_ids": [[9]], "support_logp": [[math.log(0.25)]], "tail_logp": [math.log(0.75)],
+    }  # fmt: skip
+    with torch.inference_mode():
+        logits = tiny(torch.tensor([[5, 6, 7]])).logits[0, -1]
+        loss, ratio = batch_loss(tiny, [row], 0, alpha=0.5, clip=2.0)
+    p, q = logits.softmax(-1)[9].item(), 0.25
+    m = (p + q) / 2
+    s_m = p * math.log(p / m) + (1 - p) * math.log((1 - p) / (1 - m))
+    t_m = q * math.log(q / m) + (1 - q) * math.log((1 - q) / (1 - m))
+    # the behaviour probability is tiny, so the weight is clipped at 2
+    assert loss.item() == pytest.approx(2 * (s_m + t_m) / 2, rel=1e-4)
+    assert ratio.item() > 2
+
+
+@pytest.mark.parametrize("batch_rows", [1, 3])
+def test_batches_do_not_change_the_step(tiny, tmp_path, batch_rows):
+    whole, logs, _ = trained(tiny, tmp_path, rows())
+    cut, cut_logs, _ = trained(tiny, tmp_path, rows(), batch_rows=batch_rows)
+    # the mean is over the tokens of the step: a short suffix does not outweigh a long response
+    assert torch.allclose(weights(whole), weights(cut), atol=1e-5)
+    assert [log["loss"] for log in logs] == pytest.approx(
+        [log["loss"] for log in cut_logs], abs=1e-6
+    )
+
+
+def test_the_loss_falls_over_repeated_epochs(tiny, tmp_path):
+    data = [r | {"behaviour_logp": [-50.0] * len(r["behaviour_logp"])} for r in rows()]
+    settings = SETTINGS | {"warmup_steps": 0, "learning_rate": 5e-3}
+    model = copy.deepcopy(tiny)  # the weights are all clipped, so steps of one data set compare
+    first, _ = train(model, data, tmp_path, **settings)
+    for _ in range(20):
+        last, _ = train(model, data, tmp_path, **settings)
+    assert last[0]["loss"] < 0.5 * first[0]["loss"]
+
+
+def test_the_prefix_has_no_influence_but_as_context(tiny, tmp_path):
+    """Gradients come from supervised tokens alone: their sum is that of the suffix's positions."""
+    data = rows(1)
+    data[0]["first_token"], keep = 2, 1
+    for name in ("behaviour_logp", "support_ids", "support_logp", "tail_logp"):
+        data[0][name] = data[0][name][-keep:]
+    model = copy.deepcopy(tiny)
+    _, ratio = batch_loss(model, data, 0, 0.5, 2.0)
+    assert ratio.shape == (1,)
+    with torch.no_grad():
+        ids = torch.tensor([[*data[0]["prompt_ids"], *data[0]["response_ids"]]])
+        position = model(ids).logits[0, -2].log_softmax(-1)
+    assert ratio.item() == pytest.approx(math.exp(position[ids[0, -1]].item() + 3.0), rel=1e-4)
+
+
+def test_the_optimizer_goes_on_where_it_stopped(tiny, tmp_path):
+    """Two steps in one run equal one step, saved and loaded, and then the other."""
+    data = rows()
+    whole, logs, _ = trained(tiny, tmp_path, data)
+    order = list(data)
+    __import__("random").Random(1).shuffle(order)
+    half, _, state = trained(tiny, tmp_path, order[:4], rows_per_step=4)
+    save_file(state, tmp_path / STATE_FILE)
+    again, _ = train(half, order[4:], tmp_path, **SETTINGS)
+    assert torch.allclose(weights(half), weights(whole), atol=1e-6)
+    assert again[0]["step"] == 1
+    assert again[0]["learning_rate"] == logs[1]["learning_rate"] == 1e-3  # warm-up is over
+
+
+def test_warm_up_by_hand(tiny, tmp_path):
+    _, logs, _ = trained(tiny, tmp_path, rows(), rows_per_step=2, warmup_steps=4)
+    assert [log["learning_rate"] for log in logs] == pytest.approx([2.5e-4, 5e-4, 7.5e-4, 1e-3])
+
+
+def test_state_of_another_model_and_a_loss_that_is_not_finite_stop(tiny, tmp_path):
+    save_file({"step/other": torch.tensor(1.0)}, tmp_path / STATE_FILE)
+    with pytest.raises(RosdError, match="another model"):
+        trained(tiny, tmp_path, rows())
+    (tmp_path / STATE_FILE).unlink()
+    bad = rows()
+    bad[0]["support_logp"][0][0] = math.nan
+    with pytest.raises(RosdError, match="diverged"):
+        trained(tiny, tmp_path, bad)

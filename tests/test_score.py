@@ -1,0 +1,78 @@
+import numpy as np
+import polars as pl
+import pytest
+
+from rosd_core.engine import TransformersEngine, encode_chat
+from rosd_core.score import score_rows, score_tasks
+from tests.test_prompts import PROMPTS
+
+
+def tables(first_token=2, status="supervised"):
+    problems = pl.DataFrame({"problem_id": ["p"], "prompt": ["1+1?"], "system": [None]})
+    rollouts = pl.DataFrame(
+        {
+            "rollout_id": ["p/0"],
+            "prompt_ids": [[5, 6, 7]],
+            "response_ids": [[8, 9, 10, 2]],
+            "behaviour_logp": [[-0.1, -0.2, -0.3, -0.4]],
+        }
+    )
+    reflections = pl.DataFrame({"rollout_id": ["p/0"], "idea": ["carry"]})
+    alignments = pl.DataFrame(
+        {
+            "rollout_id": ["p/0"],
+            "problem_id": ["p"],
+            "status": [status],
+            "first_token": [first_token],
+        }
+    )
+    return {
+        "problems": problems,
+        "alignments": alignments,
+        "rollouts": rollouts,
+        "reflections": reflections,
+    }
+
+
+def test_tasks_hold_the_suffix_and_the_teacher_reads_the_idea(tokenizer):
+    (task,) = score_tasks(**tables(), tokenizer=tokenizer, prompts=PROMPTS)
+    assert task["behaviour_logp"] == pytest.approx([-0.3, -0.4])  # tokens 2 and 3 of 0..3
+    idea = encode_chat(tokenizer, PROMPTS.with_idea("1+1?", "carry"))
+    assert task["teacher_prompt_ids"] == idea
+    assert score_tasks(**tables(status="skipped"), tokenizer=tokenizer, prompts=PROMPTS) == []
+
+
+@pytest.mark.parametrize("support", ["student", "teacher"])
+def test_one_model_on_one_prompt_does_not_diverge_from_itself(tiny, tokenizer, support):
+    engine = TransformersEngine(tiny, [2], 0, 8)
+    (task,) = score_tasks(**tables(), tokenizer=tokenizer, prompts=PROMPTS)
+    (row,) = score_rows(
+        [task | {"teacher_prompt_ids": task["prompt_ids"]}], engine, engine, support, 4
+    )
+    assert np.allclose(row["divergence"], 0, atol=1e-6)
+    assert row["student_logp"] == pytest.approx(row["teacher_logp"], abs=1e-6)
+    assert [len(ids) for ids in row["support_ids"]] == [4, 4]
+
+
+def test_the_support_is_of_whom_it_says_and_the_targets_are_the_teachers(tiny, tokenizer):
+    engine = TransformersEngine(tiny, [2], 0, 8)
+    (task,) = score_tasks(**tables(), tokenizer=tokenizer, prompts=PROMPTS)
+    (by_student,) = score_rows([task], engine, engine, "student", 4)
+    (by_teacher,) = score_rows([task], engine, engine, "teacher", 4)
+    assert by_student["teacher_logp"] == pytest.approx(by_teacher["teacher_logp"], abs=1e-6)
+    assert by_student["support_ids"] != by_teacher["support_ids"]
+    # the teacher's own top ids come in falling order; on the student's ids they need not
+    assert by_teacher["support_logp"] == [
+        sorted(r, reverse=True) for r in by_teacher["support_logp"]
+    ]
+    for row in (by_student, by_teacher):
+        total = np.exp(row["support_logp"]).sum(-1) + np.exp(row["tail_logp"])
+        assert np.allclose(total, 1, atol=1e-5)
+        assert min(row["divergence"]) > 0
+
+
+def test_a_row_beyond_the_context_is_kept_with_its_status(tiny, tokenizer):
+    engine = TransformersEngine(tiny, [2], 0, 8)
+    (task,) = score_tasks(**tables(), tokenizer=tokenizer, prompts=PROMPTS)
+    (row,) = score_rows([task | {"teacher_prompt_ids": [5] * 126}], engine, engine, "student", 4)
+    assert (row["status"], row["support_ids"], row["behaviour_logp"]) == ("too_long", [], [])
