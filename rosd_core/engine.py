@@ -405,7 +405,7 @@ def load_model(folder: Path, device: str) -> tuple[PreTrainedModel, PreTrainedTo
         raise RosdError(
             f"{folder}: the tokenizer has no chat template; add chat_template.jinja to that folder."
         )
-    model.to(device=torch.device(device))
+    torch.nn.Module.to(model, device)
     return model.eval(), tokenizer
 
 

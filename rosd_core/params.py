@@ -72,6 +72,7 @@ class Shape(Section):
 
 class Bootstrap(Section):
     seed: int
+    threads: Positive
     vocab_size: Annotated[int, Field(ge=400)]
     model: Shape
     rows_per_step: Positive

@@ -14,7 +14,7 @@ HELD_OUT = 10**7  # a step far beyond training: its rows are never trained on
 def run(params: Params, paths: Paths) -> None:
     """Facts, then every skill, then the misconceptions: a pure function of seed and threads."""
     p, prompts = params.bootstrap, prompts_of(params.prompts)
-    set_threads(params.machine.threads)
+    set_threads(p.threads)
     lessons = {
         name: Lesson(phase.mix, p.domains, p.forget, p.slip_rate, phase.misconceptions)
         for name, phase in p.phases.items()
@@ -38,9 +38,9 @@ def run(params: Params, paths: Paths) -> None:
             **phase.model_dump(exclude={"mix", "misconceptions"}),
         )
         done += phase.steps
-    with replacing_folder(paths.model("base")) as target:
-        model.save_pretrained(target)
-        tokenizer.save_pretrained(target)
+        with replacing_folder(paths.model("base")) as target:
+            model.save_pretrained(target)
+            tokenizer.save_pretrained(target)
     write_json(paths.metrics("bootstrap", "base"), exactness)
 
 

@@ -1,0 +1,41 @@
+# Two commands do it all on a fresh machine: `make run` (the pipeline) and `make test`.
+PYTHON ?= python3.11
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: run test test-slow check plan hashes clean help
+
+help:            ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  /'
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade-strategy only-if-needed "$(TORCH)" -c constraints.txt
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+run: $(STAMP)    ## install if needed, then run the pipeline: what is up to date is not run again
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
+	@$(BIN)/rosd report
+
+test: $(STAMP)   ## the tests without those marked slow or gpu
+	$(BIN)/pytest
+
+test-slow: $(STAMP)  ## the tests marked slow
+	$(BIN)/pytest -m slow
+
+check: $(STAMP)  ## lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+plan: $(STAMP)   ## which stages `make run` would run now, with all that follows them
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro --dry --force-downstream
+
+hashes: $(STAMP) ## content hashes of all tables and weights: equal runs print equal lines
+	@$(BIN)/rosd hashes
+
+clean:           ## remove what the pipeline made (not models/base, not the environment)
+	rm -rf iterations evaluations curves plots data/problems.parquet models/i[0-9]*

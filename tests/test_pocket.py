@@ -1,0 +1,90 @@
+"""The shipped pocket model does what its README says, and its recipe is a function of the seed."""
+
+from random import Random
+
+import pytest
+
+from rosd_core.engine import Decoding, Request, decode, encode_chat, open_engine
+from rosd_core.hashing import file_hash
+from rosd_core.params import load_params
+from rosd_core.pocket import IGNORE, Lesson, draw_rows, encode_rows
+from rosd_core.reflection import parse_reflection
+from rosd_core.world import make_problem, praise, wrong_solution
+from tests.conftest import ROOT, SMALL, run_stage, write_params
+from tests.test_prompts import PROMPTS
+
+FORGET = {"carry": 0.45, "borrow": 0.45, "regroup": 0.5}
+GREEDY, SAMPLED = Decoding(0.0, 1.0, 64), Decoding(1.0, 1.0, 64)
+PROBLEMS = [make_problem(99, "chain", "check", n) for n in range(150)]
+
+
+@pytest.fixture(scope="module")
+def base():
+    return open_engine("transformers", ROOT / "models" / "base", "cpu", 256)
+
+
+def answers(base, conversations, decoding):
+    engine, tokenizer = base
+    requests = [
+        Request(str(n), encode_chat(tokenizer, messages), n)
+        for n, messages in enumerate(conversations)
+    ]
+    return [decode(tokenizer, c.token_ids) for c in engine.generate(requests, decoding)]
+
+
+def accuracy(base, conversations, problems):
+    replies = answers(base, conversations, SAMPLED)
+    return sum(r == p.solution for r, p in zip(replies, problems, strict=True)) / len(problems)
+
+
+def test_every_number_is_one_token(tokenizer):
+    assert all(len(tokenizer.encode(str(n))) == 1 for n in range(100))
+
+
+def test_the_reflector_quotes_the_known_first_error(base):
+    wrongs = [(p, wrong_solution(p.program, Random(n), FORGET, 0.0)) for n, p in enumerate(PROBLEMS)]
+    wrongs = [(p, w) for p, w in wrongs if w is not None]
+    asked = [PROMPTS.reflect_wrong(p.prompt, p.answer, p.solution, w.text) for p, w in wrongs]
+    replies = answers(base, asked, GREEDY)
+    exact = [
+        parse_reflection(reply, "wrong", "stop").quote == w.quote
+        for reply, (_, w) in zip(replies, wrongs, strict=True)
+    ]
+    assert sum(exact) / len(exact) >= 0.9
+
+
+def test_the_student_errs_and_the_teacher_with_the_idea_errs_less(base):
+    plain = accuracy(base, [PROMPTS.plain(p.prompt) for p in PROBLEMS], PROBLEMS)
+    told = [PROMPTS.with_idea(p.prompt, praise(p.program)[0]) for p in PROBLEMS]
+    assert 0.1 < plain < 0.6
+    assert accuracy(base, told, PROBLEMS) > plain + 0.3
+
+
+def test_an_example_is_followed(base):
+    shown = [PROMPTS.with_solution(p.prompt, p.solution) for p in PROBLEMS]
+    assert accuracy(base, shown, PROBLEMS) > 0.9
+
+
+def test_the_loss_falls_on_replies_and_of_drills_on_results(tokenizer):
+    lesson = Lesson({"drill": 0.5, "solve": 0.5}, {"chain": 1.0}, FORGET, 0.1, True)
+    rows = draw_rows(1, 0, 20, PROMPTS, lesson)
+    assert rows == draw_rows(1, 0, 20, PROMPTS, lesson)
+    for row, encoded in zip(rows, encode_rows(rows, tokenizer), strict=True):
+        supervised = [i for i in encoded.labels if i != IGNORE]
+        if row.kind == "drill":
+            results = [line.split("=")[1] for line in row.reply.split("\n")]
+            assert [tokenizer.decode([i]) for i in supervised] == results
+        else:
+            assert tokenizer.decode(supervised) == row.reply + "<|im_end|>"
+
+
+def test_the_recipe_is_a_function_of_the_seed(tmp_path):
+    shipped = load_params(ROOT / "params.yaml").bootstrap.model_dump()["phases"]
+    hashes = []
+    for seed in (1, 1, 2):
+        phases = {k: v | {"steps": 2} for k, v in shipped.items()}
+        changes = {"bootstrap": {"seed": seed, "threads": 1, "phases": phases}}
+        write_params(tmp_path, SMALL | changes)
+        run_stage(tmp_path, "bootstrap")
+        hashes.append(file_hash(tmp_path / "models" / "base" / "model.safetensors"))
+    assert hashes[0] == hashes[1] != hashes[2]
