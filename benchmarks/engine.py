@@ -1,4 +1,4 @@
-"""Tokens per second of the CPU engine and of `transformers.generate`, on the same prompts in one run.
+"""Tokens per second of the CPU engine and of `transformers.generate`, same prompts, one run.
 
     python benchmarks/engine.py [--threads 1] [--repeats 3]
 
@@ -28,7 +28,9 @@ def main(
     torch.set_num_threads(threads)
     engine, tokenizer = open_engine("transformers", ROOT / "models" / "base", "cpu", 256)
     prompts = [
-        encode_chat(tokenizer, [{"role": "user", "content": make_problem(5, "chain", "test", n).prompt}])
+        encode_chat(
+            tokenizer, [{"role": "user", "content": make_problem(5, "chain", "test", n).prompt}]
+        )
         for n in range(problems)
     ]
     requests = [
@@ -46,13 +48,21 @@ def main(
                 {"input_ids": rows[start : start + batch]}, padding_side="left", return_tensors="pt"
             )
             out = model.generate(
-                **padded, do_sample=True, max_new_tokens=64, top_k=0, pad_token_id=tokenizer.pad_token_id
+                **padded,
+                do_sample=True,
+                max_new_tokens=64,
+                top_k=0,
+                pad_token_id=tokenizer.pad_token_id,
             )
             new = out[:, padded["input_ids"].shape[1] :]
             tokens += int((new != tokenizer.pad_token_id).sum())
         return tokens
 
-    runs = {"ours": ours, "generate, batch 64": lambda: theirs(64), "generate, batch 256": lambda: theirs(256)}
+    runs = {
+        "ours": ours,
+        "generate, batch 64": lambda: theirs(64),
+        "generate, batch 256": lambda: theirs(256),
+    }
     best: dict[str, float] = {}
     for _ in range(repeats):
         for name, run in runs.items():

@@ -1,11 +1,12 @@
 """The pocket model: tokenizer, tiny Qwen3 and the training recipe that makes it a solver with
 misconceptions.
 
-Two phases. First everything is right: the model learns the arithmetic, to copy, to reflect and to
-follow a corrective idea or an example. Then the misconceptions come in: plain problems are solved
-with each rule forgotten at its rate, while a problem with a corrective idea is solved with *that*
-rule never forgotten. What the model says about itself with the idea is therefore better than what
-it does without: the self-teacher of ROSD.
+The phases are `params.yaml: bootstrap.phases`. First everything is right: the model learns to copy,
+then the arithmetic, and to reflect: to go through a wrong solution line by line, and to quote the
+first that differs. Then the misconceptions come in: plain problems are solved with each rule
+forgotten at its rate, while a problem with a corrective idea is solved with *that* rule never
+forgotten. What the model says about itself with the idea is therefore better than what it does
+without: the self-teacher of ROSD.
 """
 
 import math
@@ -166,7 +167,7 @@ def make_row(kind: str, problem: Problem, prompts: Prompts, rng: Random, lesson:
         return Row(
             kind,
             prompts.reflect_wrong(**fields, wrong=wrong.text),
-            format_reflection(wrong.quote, wrong.idea),
+            format_reflection(wrong.quote, wrong.idea, wrong.check),
         )
     if kind == "with_solution":
         return Row(kind, prompts.with_solution(problem.prompt, problem.solution), problem.solution)

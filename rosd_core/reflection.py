@@ -33,10 +33,10 @@ class Reflection:
     status: str
 
 
-def format_reflection(quote: str | None, idea: str) -> str:
-    """A well-formed reflection; `parse_reflection` inverts it."""
+def format_reflection(quote: str | None, idea: str, check: str = "") -> str:
+    """A well-formed reflection, after the reasoning `check`; `parse_reflection` inverts it."""
     head = "" if quote is None else f"<error_quote>{quote}</error_quote>"
-    return f"{head}<explanation>{idea}</explanation>"
+    return f"{check}{head}<explanation>{idea}</explanation>"
 
 
 def parse_reflection(raw: str, kind: str, finish_reason: str) -> Reflection:

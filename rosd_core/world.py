@@ -57,9 +57,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class Wrong:
-    """A wrong solution and what a perfect reflector says of it."""
+    """A wrong solution and what a perfect reflector says of it.
+
+    `check` is how it finds the error: line by line the right step beside the result that the wrong
+    solution has for it, up to the first that differs.
+    """
 
     text: str
+    check: str
     quote: str
     idea: str
     rule: str | None
@@ -236,6 +241,12 @@ def praise(program: Program) -> tuple[str, frozenset[str]]:
     return (f"Right: {', '.join(used)}." if used else "Right: no ten is crossed."), frozenset(used)
 
 
+def _check(wrong: str, truth: str) -> str:
+    """The lines of `truth`, each with the result that `wrong` has there, as far as `wrong` goes."""
+    pairs = zip(truth.split("\n"), wrong.split("\n"), strict=False)
+    return "".join(f"{right} {other.partition('=')[2]}\n" for right, other in pairs)
+
+
 def wrong_solution(
     program: Program, rng: Random, rates: Mapping[Any, float], slip_rate: float
 ) -> Wrong | None:
@@ -264,7 +275,7 @@ def wrong_solution(
     if span is None:
         return None
     quote = text[slice(*span)]
-    return Wrong(text, quote, *corrective_idea(quote))
+    return Wrong(text, _check(text[: span[1]], truth), quote, *corrective_idea(quote))
 
 
 def known_errors(problems: list[dict], rollouts: list[dict]) -> dict[str, tuple[int, int]]:

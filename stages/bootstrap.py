@@ -12,7 +12,7 @@ HELD_OUT = 10**7  # a step far beyond training: its rows are never trained on
 
 
 def run(params: Params, paths: Paths) -> None:
-    """Facts, then every skill, then the misconceptions: a pure function of seed and threads."""
+    """Phase after phase on the rows of its lesson: a pure function of seed and threads."""
     p, prompts = params.bootstrap, prompts_of(params.prompts)
     set_threads(p.threads)
     lessons = {

@@ -73,6 +73,15 @@ def test_a_row_depends_on_its_name_alone_and_stays_in_range(seed, domain, index)
         assert 0 <= int(every_slip.rsplit(" ", 1)[1]) <= 99
 
 
+def test_a_perfect_reflector_checks_line_by_line_up_to_the_first_error():
+    program = Program(12, (("+", 3), ("+", 25), ("-", 6)))
+    wrong = wrong_solution(program, Random(1), {"carry": 1.0, "borrow": 1.0}, 0.0)
+    assert wrong is not None
+    assert wrong.text == "12+3=15\n15+25=30\n30-6=34\nAnswer: 34"
+    assert wrong.check == "12+3=15 15\n15+25=40 30\n"
+    assert wrong.quote == "15+25=30"
+
+
 @given(st.integers(0, 10**6), st.sampled_from(ARITHMETIC), st.floats(0, 1))
 def test_the_quote_of_a_wrong_solution_is_its_first_error(seed, domain, slip_rate):
     problem = make_problem(seed, domain, "train", 0)
@@ -82,3 +91,8 @@ def test_the_quote_of_a_wrong_solution_is_its_first_error(seed, domain, slip_rat
         span = first_error(wrong.text, problem.solution)
         assert span is not None
         assert wrong.text[slice(*span)] == wrong.quote
+        *agreed, last = wrong.check.splitlines()
+        right, seen = last.split(" ")
+        assert wrong.quote == right.partition("=")[0] + "=" + seen
+        assert right.partition("=")[2] != seen
+        assert all(line.partition("=")[2].split(" ")[0] == line.split(" ")[1] for line in agreed)
