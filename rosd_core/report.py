@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import polars as pl
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -39,16 +40,22 @@ def accuracy_table(
     accuracy: pl.DataFrame, keys: Sequence[str], train_domain: str, precision: int, k: int
 ) -> None:
     """Print mean@k in percent with its interval, base as iteration 0."""
-    table = Table(title=f"mean@{k} in percent [confidence interval over problems]")
-    table.add_column("domain")
+    table = Table(
+        title=f"mean@{k} in percent, with its confidence interval over problems",
+        caption="* trained on; the others are out of domain",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        collapse_padding=True,
+    )
+    table.add_column("domain", no_wrap=True)
     for number, key in enumerate(keys):
-        table.add_column(f"{number}: {key}", justify="right")
+        table.add_column(f"{number}: {key}", justify="right", no_wrap=True)
     cells = {(r["domain"], r["iteration"]): r for r in accuracy.iter_rows(named=True)}
     for domain in accuracy["domain"].unique(maintain_order=True):
-        row = [f"{domain} (trained)" if domain == train_domain else domain]
+        row = [f"{domain} *" if domain == train_domain else domain]
         for key in keys:
             c = cells[domain, key]
-            mean, low, high = (f"{100 * c[name]:.{precision}f}" for name in ("mean", "low", "high"))
-            row.append(f"{mean} [{low}, {high}]")
+            low, high = round(100 * c["low"]), round(100 * c["high"])
+            row.append(f"{100 * c['mean']:.{precision}f} [{low},{high}]")
         table.add_row(*row)
     Console().print(table)
