@@ -1,139 +1,130 @@
-"""Alignment: error quote -> characters of the response -> first supervised token.
+"""Alignment: error quotes -> characters of the response -> supervised tokens.
 
-The map from tokens to characters comes from the *sampled* ids, never from encoding text again: a
-sampled sequence need not be the one that the tokenizer would choose, and BPE glues the space before
-a word to the word.
+Whether and where a response is distilled is decided here, once; later stages obey. Quotes are found
+by `rosd_core.match`, the characters of each sampled token by `rosd_core.tokens`.
 """
 
-import codecs
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Sequence
 from typing import Any
 
-from rosd_core.errors import RosdError
+import numpy as np
 
-Span = tuple[int, int]
+from rosd_core.match import Match, Span, find_quote
+from rosd_core.reflection import without_quotes
+
+SPAN_POLICIES = ("first_to_end", "spans", "first_to_end_of_step")
+NOT_FOUND_POLICIES = ("drop", "whole", "from_first_difference")
 
 
-@cache
-def _byte_of() -> dict[str, int]:
-    """The character that byte-level BPE writes for each byte, inverted.
+def token_range(spans_T2: np.ndarray, span: Span) -> tuple[int, int]:
+    """Tokens [first, end) that contribute at least a byte to the characters [start, end) of `span`.
 
-    Printable bytes stand for themselves; the n-th other byte is written as chr(256 + n). Source:
-    GPT-2's encoder.
+    Both are the number of tokens where no token does.
     """
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [b for b in range(256) if b not in printable]
-    return {chr(b): b for b in printable} | {chr(256 + n): b for n, b in enumerate(others)}
+    start, end = span
+    touches_T = (spans_T2[:, 1] > start) & (spans_T2[:, 0] < max(end, start + 1))
+    touches_T &= spans_T2[:, 1] > spans_T2[:, 0]
+    touching = np.flatnonzero(touches_T)
+    if not len(touching):
+        return len(spans_T2), len(spans_T2)
+    return int(touching[0]), int(touching[-1]) + 1
 
 
-def byte_pieces(tokens: Sequence[str], special: frozenset[str]) -> list[bytes] | None:
-    """The bytes of each byte-level token, b"" for special ones; None where a token is not
-    byte-level.
+def end_of_step(response: str, char: int) -> int:
+    """End of the line that holds character `char`: a step of a solution is a line."""
+    end = response.find("\n", char)
+    return len(response) if end < 0 else end
+
+
+def first_difference(response: str, peer: str) -> int:
+    """Number of characters that `response` has in common with the start of `peer`."""
+    shared = min(len(response), len(peer))
+    return next((n for n in range(shared) if response[n] != peer[n]), shared)
+
+
+def supervised_tokens(
+    found: Sequence[Span], response: str, spans_T2: np.ndarray, policy: str
+) -> list[int]:
+    """Indices of the supervised tokens, given the characters of the errors.
+
+    `first_to_end`: from the first error to the end, end token included (the paper's mask). `spans`:
+    the quoted tokens alone. `first_to_end_of_step`: from the first error to the end of its line.
     """
-    table = _byte_of()
-    try:
-        return [b"" if token in special else bytes(table[c] for c in token) for token in tokens]
-    except KeyError:
-        return None
+    ordered = sorted(found)
+    if policy == "spans":
+        tokens = {t for span in ordered for t in range(*token_range(spans_T2, span))}
+        return sorted(tokens)
+    start = ordered[0][0]
+    if policy == "first_to_end_of_step":
+        return list(range(*token_range(spans_T2, (start, end_of_step(response, start)))))
+    first, _ = token_range(spans_T2, (start, len(response)))
+    return list(range(first, len(spans_T2)))
 
 
-def spans_of_bytes(pieces: Sequence[bytes]) -> tuple[str, list[Span]]:
-    """Decoded text and the characters [start, end) that each token contributes to, even by a single
-    byte.
-
-    Two tokens that share one character both span it; a token without bytes spans nothing.
-    """
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    text, spans = "", []
-    for piece in pieces:
-        start = len(text)
-        text += decoder.decode(piece)
-        pending = bool(decoder.getstate()[0])
-        spans.append((start, len(text) + pending) if piece else (start, start))
-    return text + decoder.decode(b"", final=True), spans
-
-
-def token_spans(
-    ids: Sequence[int],
-    response: str,
-    tokens: Sequence[str],
-    special: frozenset[str],
-    decode: Callable[[Sequence[int]], str],
-) -> list[Span]:
-    """Character span of each sampled token in `response`.
-
-    Byte-level tokenizers: one pass over the tokens' bytes. Others: the growth of the decoded
-    prefix, token by token. Either way the text must come out as `response`. Raises RosdError where
-    it does not.
-    """
-    pieces = byte_pieces(tokens, special)
-    if pieces is not None:
-        text, spans = spans_of_bytes(pieces)
-        if text == response:
-            return spans
-    ends = [len(decode(ids[: t + 1])) for t in range(len(ids))]
-    if decode(ids) != response:
-        raise RosdError(
-            "response_ids do not decode to the stored response: "
-            "was the tokenizer changed since rollout?"
-        )
-    return list(zip([0, *ends], ends, strict=False))
-
-
-def first_token(spans: Sequence[Span], start: int) -> int:
-    """Index of the first token that contributes to a character at or after `start` (len(spans) if
-    there is none).
-    """
-    return next((t for t, (s, e) in enumerate(spans) if e > max(start, s)), len(spans))
-
-
-def find_quote(quote: str, response: str) -> tuple[Span | None, int]:
-    """Span of the first occurrence of `quote` and the number of occurrences (overlapping ones
-    count).
-    """
-    places = [i for i in range(len(response)) if response.startswith(quote, i)] if quote else []
-    return ((places[0], places[0] + len(quote)) if places else None), len(places)
+def _quote(text: str, match: Match | None) -> dict[str, Any]:
+    """An entry of `alignments.quotes`."""
+    start, end = match.span if match else (None, None)
+    return {
+        "quote": text,
+        "match": match.kind if match else "none",
+        "candidates": match.candidates if match else 0,
+        "char_start": start,
+        "char_end": end,
+    }
 
 
 def align_row(
-    reflection: dict[str, Any], rollout: dict[str, Any], spans: Sequence[Span], not_found: str
+    reflection: dict[str, Any],
+    rollout: dict[str, Any],
+    peer: str | None,
+    spans_T2: np.ndarray,
+    *,
+    quote_not_found: str,
+    spans: str,
+    fuzzy_threshold: float,
 ) -> dict[str, Any]:
-    """One row of `alignments`. Eligibility is decided here, once: later stages obey `status`.
+    """One row of `alignments`.
 
-    A correct rollout is supervised everywhere; a wrong one from the first token of its quote to the
-    end, end token included; where the quote is not in the response the policy `not_found` says:
-    `drop` the row or take it `whole`.
+    A correct rollout is supervised everywhere; a wrong one as `spans` says of the quotes that are
+    found. Where none is, `quote_not_found` says what happens: `drop` the row, take it `whole`, or
+    `from_first_difference` to the correct response `peer` that the reflector saw.
     """
+    response, count = rollout["response"], len(spans_T2)
     row: dict[str, Any] = {
         "rollout_id": rollout["rollout_id"],
         "problem_id": rollout["problem_id"],
         "kind": reflection["kind"],
-        "match": None,
-        "candidates": None,
-        "char_start": None,
-        "char_end": None,
+        "quotes": None,
+        "positions": [],
         "first_token": None,
-        "response_tokens": len(rollout["response_ids"]),
+        "response_tokens": count,
         "policy": "drop",
         "status": "skipped",
         "skip_reason": None,
     }
+
+    def supervise(positions: list[int], policy: str) -> dict[str, Any]:
+        if not positions:
+            return row | {"skip_reason": "no_token"}
+        place = {"positions": positions, "first_token": positions[0]}
+        return row | place | {"policy": policy, "status": "supervised"}
+
     if reflection["status"] != "ok":
         return row | {"skip_reason": reflection["skip_reason"] or reflection["status"]}
     if reflection["kind"] == "correct":
-        return row | {"first_token": 0, "policy": "all", "status": "supervised"}
-    span, count = find_quote(reflection["quote"], rollout["response"])
-    row |= {"match": "exact" if span else "none", "candidates": count}
-    if span:
-        place = {
-            "char_start": span[0],
-            "char_end": span[1],
-            "first_token": first_token(spans, span[0]),
-        }
-        return row | place | {"policy": "quote", "status": "supervised"}
-    if not_found == "whole":
-        return row | {"first_token": 0, "policy": "whole", "status": "supervised"}
+        return supervise(list(range(count)), "all")
+    rest = without_quotes(reflection["raw"], reflection["quotes"])
+    matches = [find_quote(q, response, rest, fuzzy_threshold) for q in reflection["quotes"]]
+    row["quotes"] = [_quote(*pair) for pair in zip(reflection["quotes"], matches, strict=True)]
+    found = [match.span for match in matches if match]
+    if found:
+        return supervise(supervised_tokens(found, response, spans_T2, spans), "quote")
+    if quote_not_found == "whole":
+        return supervise(list(range(count)), "whole")
+    if quote_not_found == "from_first_difference" and peer is not None:
+        start = first_difference(response, peer)
+        first, _ = token_range(spans_T2, (start, len(response)))
+        return supervise(list(range(min(first, count - 1), count)), "from_first_difference")
     return row | {"skip_reason": "quote_not_found"}
 
 
@@ -141,22 +132,33 @@ def alignment_metrics(rows: Sequence[dict[str, Any]], truth: dict[str, Span]) ->
     """Counts and shares of an alignment table.
 
     `truth` holds the known span of the first error of wrong rollouts, where the world knows it;
-    `exact_share` is the share of reflected wrong rollouts whose quote starts and ends just there.
+    `quote_exact_share` is the share of reflected wrong rollouts whose earliest quote is just that.
     """
     supervised = [r for r in rows if r["status"] == "supervised"]
     wrong = [r for r in rows if r["kind"] == "wrong" and r["skip_reason"] != "no_success"]
+    quotes = [q for r in wrong for q in r["quotes"] or []]
+    found = [q for q in quotes if q["match"] != "none"]
+    first = {r["rollout_id"]: min(_places(r), default=None) for r in wrong}
     known = [r for r in wrong if r["rollout_id"] in truth]
-    exact = [r for r in known if (r["char_start"], r["char_end"]) == truth[r["rollout_id"]]]
-    found = [r for r in wrong if r["match"] == "exact"]
-    tokens = sum(r["response_tokens"] for r in rows)
+    starts = [r["first_token"] / r["response_tokens"] for r in supervised if r["policy"] == "quote"]
+    kinds = ("exact", "normalised", "ellipsis", "fuzzy", "none")
     return {
         "rollouts": len(rows),
         "supervised": len(supervised),
         "skipped_no_success": sum(r["skip_reason"] == "no_success" for r in rows),
         "wrong_reflected": len(wrong),
-        "quote_found_share": len(found) / max(1, len(wrong)),
-        "quote_ambiguous_share": sum(r["candidates"] > 1 for r in found) / max(1, len(found)),
-        "quote_exact_share": len(exact) / max(1, len(known)),
-        "supervised_token_share": sum(r["response_tokens"] - r["first_token"] for r in supervised)
-        / max(1, tokens),
+        "quotes": len(quotes),
+        **{f"quote_{kind}": sum(q["match"] == kind for q in quotes) for kind in kinds},
+        "quote_found_share": sum(first[r["rollout_id"]] is not None for r in wrong)
+        / max(1, len(wrong)),
+        "quote_ambiguous_share": sum(q["candidates"] > 1 for q in found) / max(1, len(found)),
+        "quote_true_share": sum(first[r["rollout_id"]] == truth[r["rollout_id"]] for r in known)
+        / max(1, len(known)),
+        "mean_start": sum(starts) / max(1, len(starts)),
+        "supervised_token_share": sum(len(r["positions"]) for r in supervised)
+        / max(1, sum(r["response_tokens"] for r in rows)),
     }
+
+
+def _places(row: dict[str, Any]) -> list[Span]:
+    return [(q["char_start"], q["char_end"]) for q in row["quotes"] or [] if q["match"] != "none"]

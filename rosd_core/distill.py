@@ -47,7 +47,7 @@ def batch_loss(
     """Summed (not averaged) weighted divergence of a batch of score rows, and the unclipped weights
     (N,).
     """
-    pairs = [(r["prompt_ids"], r["response_ids"], r["first_token"]) for r in rows]
+    pairs = [(r["prompt_ids"], r["response_ids"], r["positions"]) for r in rows]
     logits_NV, targets_N, _ = supervised_logits(model, pairs, pad_id)
     logp_NV = torch.log_softmax(logits_NV.float(), dim=-1)
 

@@ -11,7 +11,7 @@ Dimension names: B row, U unique prompt, T token, N scored token, K support, V v
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -28,13 +28,16 @@ from transformers.utils import logging as transformers_logging
 from rosd_core.divergence import gather_support, tail_logp
 from rosd_core.errors import RosdError
 
+if TYPE_CHECKING:
+    from rosd_core.grammar import TokenMasks
+
 transformers_logging.disable_progress_bar()  # pyright: ignore[reportPrivateImportUsage] (its public name)
 
 
 @dataclass(frozen=True)
 class Request:
-    """One row to generate. `grammar` (lark text) restricts the continuation where the engine
-    supports it.
+    """One row to generate. `grammar` (llguidance's Lark) restricts the continuation; the
+    log-probabilities are then those of the restricted distribution.
     """
 
     row_id: str
@@ -67,13 +70,13 @@ class Completion:
 
 @dataclass(frozen=True)
 class Scored:
-    """A continuation to score from its index `first` on; `support_ids` (N, K) are used instead of
-    the own top K.
+    """A continuation to score at `positions`, ascending indices of `response_ids`; `support_ids`
+    (N, K) are used instead of the own top K.
     """
 
     prompt_ids: Sequence[int]
     response_ids: Sequence[int]
-    first: int
+    positions: Sequence[int]
     support_ids: np.ndarray | None = None
 
 
@@ -198,9 +201,15 @@ class TransformersEngine:
     """
 
     def __init__(
-        self, model: PreTrainedModel, stop_ids: Sequence[int], pad_id: int, batch_rows: int
+        self,
+        model: PreTrainedModel,
+        stop_ids: Sequence[int],
+        pad_id: int,
+        batch_rows: int,
+        tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> None:
         self.model, self.pad_id, self.batch_rows = model.eval(), pad_id, batch_rows
+        self.tokenizer, self.masks = tokenizer, None
         self.stop_ids = torch.tensor(sorted(stop_ids), device=model.device)
         self.context = int(getattr(model.config, "max_position_embeddings", 1 << 30))
 
@@ -221,10 +230,6 @@ class TransformersEngine:
                 )
             if not request.prompt_ids:
                 raise RosdError(f"row {request.row_id}: the prompt has no token.")
-            if request.grammar is not None:
-                raise RosdError(
-                    f"row {request.row_id}: engine 'transformers' does not take grammars yet."
-                )
         order = sorted(range(len(requests)), key=lambda i: len(requests[i].prompt_ids))
         done: dict[int, Completion] = {}
         for start in range(0, len(order), self.batch_rows):
@@ -234,6 +239,14 @@ class TransformersEngine:
             ):
                 done[i] = completion
         return [done[i] for i in range(len(requests))]
+
+    def _token_masks(self, vocabulary: int) -> "TokenMasks":
+        from rosd_core.grammar import TokenMasks  # llguidance: where a grammar is asked for
+
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            raise RosdError("grammars need a fast tokenizer (tokenizer.json) in the model folder.")
+        return TokenMasks(backend.to_str(), vocabulary, self.stop_ids.tolist())
 
     def _prefill(
         self, requests: Sequence[Request], max_new: int
@@ -271,13 +284,21 @@ class TransformersEngine:
         """Decode one batch; rows that are finished leave the batch once a quarter of it is."""
         seeds = np.array([r.seed for r in requests], dtype=np.uint64)
         cache, logits_BV, mask_BT = self._prefill(requests, decoding.max_new_tokens)
+        if self.masks is None and any(r.grammar for r in requests):
+            self.masks = self._token_masks(logits_BV.shape[1])
         ids: list[list[int]] = [[] for _ in requests]
         logps: list[list[float]] = [[] for _ in requests]
+        matchers = [
+            self.masks.start(r.row_id, r.grammar) if self.masks and r.grammar else None
+            for r in requests
+        ]
         live = torch.arange(
             len(requests), device=logits_BV.device
         )  # (B,) row of the batch -> index of the request
         ended = torch.zeros(len(requests), dtype=torch.bool, device=logits_BV.device)
         for step in range(decoding.max_new_tokens):
+            if self.masks and any(matchers):
+                logits_BV = self.masks.apply(logits_BV, [matchers[i] for i in live.tolist()])
             token_B, logp_B = self._next(logits_BV, seeds[live.cpu().numpy()], step, decoding)
             rows = zip(
                 live.tolist(), ended.tolist(), token_B.tolist(), logp_B.tolist(), strict=True
@@ -286,6 +307,8 @@ class TransformersEngine:
                 if not over:
                     ids[i].append(token)
                     logps[i].append(logp)
+                    if self.masks and (matcher := matchers[i]) is not None:
+                        self.masks.accept(matcher, token, requests[i].row_id)
             ended = ended | torch.isin(token_B, self.stop_ids)
             if bool(ended.all()) or step + 1 == decoding.max_new_tokens:
                 break
@@ -327,8 +350,8 @@ class TransformersEngine:
 
     @torch.inference_mode()
     def logprobs(self, rows: Sequence[Scored], top_k: int) -> list[TokenLogprobs]:
-        """Next-token log-probabilities at the positions `first`.. of each response, in the order of
-        the rows.
+        """Next-token log-probabilities at the positions of each response, in the order of the
+        rows.
         """
         order = sorted(
             range(len(rows)), key=lambda i: len(rows[i].prompt_ids) + len(rows[i].response_ids)
@@ -341,7 +364,7 @@ class TransformersEngine:
         return [done[i] for i in range(len(rows))]
 
     def _score(self, rows: Sequence[Scored], top_k: int) -> list[TokenLogprobs]:
-        pairs = [(r.prompt_ids, r.response_ids, r.first) for r in rows]
+        pairs = [(r.prompt_ids, r.response_ids, r.positions) for r in rows]
         logits_NV, targets_N, sizes = supervised_logits(self.model, pairs, self.pad_id)
         logp_NV = torch.log_softmax(logits_NV.float(), dim=-1)
         given = [r.support_ids for r in rows if r.support_ids is not None]
@@ -364,30 +387,30 @@ class TransformersEngine:
 
 
 def supervised_logits(
-    model: PreTrainedModel, rows: Sequence[tuple[Sequence[int], Sequence[int], int]], pad_id: int
+    model: PreTrainedModel,
+    rows: Sequence[tuple[Sequence[int], Sequence[int], Sequence[int]]],
+    pad_id: int,
 ) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
-    """Logits of the tokens `first`.. of each (prompt ids, response ids, first): the head runs on
-    these alone.
+    """Logits of the response tokens at `positions` of each (prompt ids, response ids, positions):
+    the head runs on these alone.
 
     Returns logits (N, V), the tokens themselves (N,) and the number of tokens per row; position p
     of a sequence predicts token p + 1. Rows are padded on the right, so that no attention mask is
     needed.
     """
     sequences = [[*prompt, *response] for prompt, response, _ in rows]
-    starts = [len(prompt) + first for prompt, _, first in rows]
     longest = max(map(len, sequences))
     ids_BT = torch.full((len(rows), longest), pad_id)
     keep_BT = torch.zeros(len(rows), longest, dtype=torch.bool)
-    for b, (sequence, start) in enumerate(zip(sequences, starts, strict=True)):
+    for b, (sequence, (prompt, _, positions)) in enumerate(zip(sequences, rows, strict=True)):
         ids_BT[b, : len(sequence)] = torch.tensor(sequence)
-        keep_BT[b, start - 1 : len(sequence) - 1] = True
+        keep_BT[b, torch.tensor(positions, dtype=torch.long) + len(prompt) - 1] = True
     ids_BT, keep_BT = ids_BT.to(model.device), keep_BT.to(model.device)
     hidden_BTH = model.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state
     targets_N = ids_BT[:, 1:][keep_BT[:, :-1]]
     head = model.get_output_embeddings()
     assert head is not None  # a causal language model has one
-    sizes = [len(s) - start for s, start in zip(sequences, starts, strict=True)]
-    return head(hidden_BTH[keep_BT]), targets_N, sizes
+    return head(hidden_BTH[keep_BT]), targets_N, [len(positions) for _, _, positions in rows]
 
 
 def load_model(folder: Path, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -424,7 +447,7 @@ def open_engine(
         raise RosdError(f"engine {name!r} is unknown; there is: transformers.")
     model, tokenizer = load_model(folder, device)
     stops = stop_ids(model, tokenizer)
-    return TransformersEngine(model, stops, pad_id(tokenizer), batch_rows), tokenizer
+    return TransformersEngine(model, stops, pad_id(tokenizer), batch_rows, tokenizer), tokenizer
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -433,8 +456,12 @@ def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
-    """The text of sampled ids without special tokens."""
-    return str(tokenizer.decode(list(ids), skip_special_tokens=True))
+    """The text of sampled ids without special tokens, as their decoder writes it: cleaned up, it
+    could not be mapped back to tokens.
+    """
+    return str(
+        tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    )
 
 
 def encode_chat(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> list[int]:

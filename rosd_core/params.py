@@ -107,11 +107,22 @@ class Rollout(Sampling):
 
 
 class Reflect(Sampling):
+    constrain: bool
+    quote_chars: tuple[Positive, Positive]
     shard_rows: Positive
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> "Reflect":
+        low, high = self.quote_chars
+        if low > high:
+            raise ValueError(f"reflect.quote_chars: the lower bound {low} exceeds the upper {high}")
+        return self
 
 
 class Align(Section):
-    quote_not_found: Literal["drop", "whole"]
+    quote_not_found: Literal["drop", "whole", "from_first_difference"]
+    spans: Literal["first_to_end", "spans", "first_to_end_of_step"]
+    fuzzy_threshold: Annotated[float, Field(ge=50)]
 
 
 class Score(Section):

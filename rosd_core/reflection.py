@@ -2,9 +2,10 @@
 read.
 """
 
+import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -18,19 +19,23 @@ if TYPE_CHECKING:  # torch is needed where an engine runs, not to parse
 
     from rosd_core.engine import Decoding, Engine
 
-_QUOTE = re.compile(r"<error_quote>(.*?)</error_quote>", re.DOTALL)
-_IDEA = re.compile(
-    r"<explai?nation>(.*?)</explai?nation>", re.DOTALL
-)  # the published contract misspells it
+_THOUGHT = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
+_FENCE = re.compile(r"^[ \t]*```[^\n]*\n?|\n?[ \t]*```[ \t]*$", re.MULTILINE)
+# The published contract misspells it `explaination`; models misspell the rest.
+_QUOTE_NAME, _IDEA_NAME = r"err?or[ _-]?quotes?", r"expl(?:ain|an)ations?"
+_TAG = re.compile(
+    rf"<\s*(?P<close>/?)\s*(?:(?P<quote>{_QUOTE_NAME})|(?P<idea>{_IDEA_NAME}))\s*>?", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
 class Reflection:
-    """What was read from a reflector's answer; `status` is the enum of `reflections.status`."""
+    """What was read from a reflector's answer; `status` and `repairs` are enums of the table."""
 
-    quote: str | None
+    quotes: tuple[str, ...]
     idea: str | None
     status: str
+    repairs: tuple[str, ...]
 
 
 def format_reflection(quote: str | None, idea: str, check: str = "") -> str:
@@ -39,16 +44,77 @@ def format_reflection(quote: str | None, idea: str, check: str = "") -> str:
     return f"{check}{head}<explanation>{idea}</explanation>"
 
 
+def _sections(text: str) -> list[tuple[str, str, bool]]:
+    """(name, content, closed) of each opened tag, in order; what is not closed ends at the next tag
+    or at the end.
+    """
+    sections, tags = [], list(_TAG.finditer(text))
+    for number, tag in enumerate(tags):
+        following = tags[number + 1] if number + 1 < len(tags) else None
+        if not tag["close"]:
+            name = "quote" if tag["quote"] else "idea"
+            content = text[tag.end() : following.start() if following else len(text)]
+            closed = following is not None and bool(following["close"]) and bool(following[name])
+            sections.append((name, content, closed))
+    return sections
+
+
+def _json_sections(text: str) -> list[tuple[str, str, bool]]:
+    """The sections of an answer that is a JSON object in place of tags."""
+    at, end = text.find("{"), text.rfind("}")
+    try:
+        data = json.loads(text[at : end + 1]) if 0 <= at < end else None
+    except ValueError:
+        return []
+    sections = []
+    for key, value in (data if isinstance(data, dict) else {}).items():
+        named = _TAG.match(f"<{key}>")
+        for content in value if isinstance(value, list) else [value]:
+            if named and isinstance(content, str):
+                sections.append(("quote" if named["quote"] else "idea", content, True))
+    return sections
+
+
 def parse_reflection(raw: str, kind: str, finish_reason: str) -> Reflection:
-    """Read quote and idea. Never raises: what is missing is said in `status`."""
-    quote_match, idea_match = _QUOTE.search(raw), _IDEA.search(raw)
-    quote = quote_match.group(1) if quote_match and kind == "wrong" else None
-    idea = idea_match.group(1).strip() if idea_match else None
-    if not idea:
-        return Reflection(quote, None, "truncated" if finish_reason == "length" else "no_idea")
-    if kind == "wrong" and not (quote and quote.strip()):
-        return Reflection(None, idea, "no_quote")
-    return Reflection(quote, idea, "ok")
+    """Read quotes and idea. Never raises: what is missing is said in `status`, what was mended in
+    `repairs`.
+
+    Reasoning before the answer is ignored (`thought`), so are code fences (`fence`); a tag that is
+    not closed ends where the next one starts (`unclosed`); several explanations are joined
+    (`several_ideas`); a JSON object may stand for the tags (`json`).
+    """
+    repairs = []
+    text = _THOUGHT.sub("", raw)
+    repairs += ["thought"] * (text != raw)
+    if "```" in text:
+        text = _FENCE.sub("", text)
+        repairs.append("fence")
+    sections = _sections(text)
+    if not sections and (sections := _json_sections(text)):
+        repairs.append("json")
+    if sections and sections[-1][0] == "idea" and not sections[-1][2] and finish_reason == "length":
+        sections.pop()  # the idea was cut off: half of it may say the opposite
+    repairs += ["unclosed"] * any(not closed for _, _, closed in sections)
+    quotes = [content.strip("\r\n") for name, content, _ in sections if name == "quote"]
+    ideas = [content.strip() for name, content, _ in sections if name == "idea"]
+    quotes, ideas = ([t for t in dict.fromkeys(texts) if t.strip()] for texts in (quotes, ideas))
+    repairs += ["several_ideas"] * (len(ideas) > 1)
+    if kind != "wrong":
+        quotes = []
+    if not ideas:
+        status = "truncated" if finish_reason == "length" else "no_idea"
+    else:
+        status = "no_quote" if kind == "wrong" and not quotes else "ok"
+    idea = "\n".join(ideas) or None
+    return Reflection(tuple(quotes), idea, status, tuple(repairs))
+
+
+def without_quotes(raw: str, quotes: Sequence[str]) -> str:
+    """What the reflector wrote beside its quotes: it can tell between several places of a quote."""
+    text = _TAG.sub(" ", raw)
+    for quote in quotes:
+        text = text.replace(quote, " ", 1)
+    return text
 
 
 def choose_peers(rollouts: pl.DataFrame, seed: int) -> pl.DataFrame:
@@ -110,7 +176,7 @@ def reflection_tasks(
             messages = prompts.reflect_correct(**known, correct=own)
         elif task["skip_reason"] is None:
             messages = prompts.reflect_wrong(**known, correct=response[task["peer_id"]], wrong=own)
-        tasks.append(task | {"messages": messages})
+        tasks.append(task | {"messages": messages, "response": own})
     return tasks
 
 
@@ -121,9 +187,20 @@ def reflect_rows(
     decoding: "Decoding",
     seed: int,
     iteration: str,
+    quote_chars: tuple[int, int] | None,
 ) -> list[dict[str, Any]]:
-    """Rows of the table `reflections`: the reflector's words, and quote and idea read from them."""
+    """Rows of the table `reflections`: the reflector's words, and quotes and idea read from them.
+
+    With `quote_chars` (shortest, longest) a grammar allows only pieces of the response as quotes.
+    """
     from rosd_core.engine import Request, decode, encode_chat
+
+    def grammar(task: dict[str, Any]) -> str | None:
+        if quote_chars is None or task["kind"] == "correct":
+            return None
+        from rosd_core.grammar import quote_grammar  # llguidance: only where it is asked for
+
+        return quote_grammar(task["response"], *quote_chars)
 
     asked = [t for t in tasks if t["messages"] is not None]
     requests = [
@@ -131,6 +208,7 @@ def reflect_rows(
             t["rollout_id"],
             encode_chat(tokenizer, t["messages"]),
             row_seed(seed, iteration, t["rollout_id"]),
+            grammar(t),
         )
         for t in asked
     ]
@@ -139,11 +217,13 @@ def reflect_rows(
     )
     rows = []
     for task in tasks:
-        row = task | {"raw": None, "idea": None, "quote": None, "status": "skipped"}
+        row = {k: v for k, v in task.items() if k != "response"}
+        row |= dict.fromkeys(("raw", "idea", "quotes", "repairs"))
+        row["status"] = "skipped"
         if task["rollout_id"] in answers:
             answer = answers[task["rollout_id"]]
             raw = decode(tokenizer, answer.token_ids)
             parsed = parse_reflection(raw, task["kind"], answer.finish_reason)
-            row |= {"raw": raw, "idea": parsed.idea, "quote": parsed.quote, "status": parsed.status}
+            row |= {"raw": raw} | asdict(parsed)
         rows.append(row)
     return rows

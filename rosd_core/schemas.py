@@ -7,9 +7,6 @@ natural logarithms (nats).
 
 import pyarrow as pa
 
-KINDS = ("wrong", "correct")
-MATCHES = ("exact", "none")
-
 
 def _field(
     name: str, kind: pa.DataType, unit: str, text: str, *, nullable: bool = False
@@ -23,6 +20,17 @@ def _schema(*fields: pa.Field) -> pa.Schema:
 
 _STR, _INT, _FLOAT, _BOOL = pa.string(), pa.int32(), pa.float32(), pa.bool_()
 _IDS, _LOGPS = pa.list_(pa.int32()), pa.list_(pa.float32())
+_QUOTES = pa.list_(
+    pa.struct(
+        [
+            ("quote", pa.string()),
+            ("match", pa.string()),
+            ("candidates", pa.int32()),
+            ("char_start", pa.int32()),
+            ("char_end", pa.int32()),
+        ]
+    )
+)
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 _ROLLOUT_ID = _field("rollout_id", _STR, "id", "problem_id/sample: one sampled response")
@@ -93,13 +101,20 @@ SCHEMAS: dict[str, pa.Schema] = {
             "idea", _STR, "text", "corrective idea (explanation); null unless parsed", nullable=True
         ),
         _field(
-            "quote",
-            _STR,
-            "text",
-            "error quote; null for kind correct or unless parsed",
+            "quotes",
+            pa.list_(pa.string()),
+            "texts",
+            "error quotes; empty for kind correct, null where skipped",
             nullable=True,
         ),
         _field("status", _STR, "enum", "ok | no_idea | no_quote | truncated | skipped"),
+        _field(
+            "repairs",
+            pa.list_(pa.string()),
+            "enums",
+            "what parsing had to mend: thought, fence, unclosed, several_ideas, json",
+            nullable=True,
+        ),
         _field(
             "skip_reason",
             _STR,
@@ -113,45 +128,40 @@ SCHEMAS: dict[str, pa.Schema] = {
         _PROBLEM_ID,
         _field("kind", _STR, "wrong|correct", "from the reflection"),
         _field(
-            "match",
-            _STR,
-            "exact|none",
-            "how the quote was found; null for kind correct",
+            "quotes",
+            _QUOTES,
+            "places",
+            "each error quote: match (exact | normalised | ellipsis | fuzzy | none), candidates "
+            "(places where it could be), char_start, char_end (exclusive) in response; null "
+            "without quote",
             nullable=True,
         ),
-        _field(
-            "candidates",
-            _INT,
-            "count",
-            "places where the quote occurs; the first is taken",
-            nullable=True,
-        ),
-        _field("char_start", _INT, "character", "start of the quote in response", nullable=True),
-        _field(
-            "char_end", _INT, "character", "end of the quote in response (exclusive)", nullable=True
-        ),
+        _field("positions", _IDS, "token", "supervised indices of response_ids; empty if skipped"),
         _field(
             "first_token",
             _INT,
             "token",
-            "first supervised index of response_ids; null where skipped",
+            "the first of positions; null where skipped",
             nullable=True,
         ),
         _field(
             "response_tokens",
             _INT,
             "token",
-            "length of response_ids; supervised: first_token .. this (exclusive)",
+            "length of response_ids",
         ),
         _field(
-            "policy", _STR, "enum", "quote | all | whole (quote not found) | drop (quote not found)"
+            "policy",
+            _STR,
+            "enum",
+            "quote | all (correct) | drop; no quote found: whole | from_first_difference | drop",
         ),
         _field("status", _STR, "enum", "supervised | skipped"),
         _field(
             "skip_reason",
             _STR,
             "enum",
-            "why skipped: the reflection's status or skip_reason, or quote_not_found",
+            "why skipped: the reflection's status or skip_reason, quote_not_found, no_token",
             nullable=True,
         ),
     ),
@@ -166,9 +176,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             "problem and corrective idea, chat template applied",
         ),
         _field("response_ids", _IDS, "token ids", "the sampled response"),
-        _field(
-            "first_token", _INT, "token", "first supervised index; the N columns below start here"
-        ),
+        _field("positions", _IDS, "token", "N: supervised indices of response_ids, ascending"),
         _field("behaviour_logp", _LOGPS, "nats", "of the N supervised tokens"),
         _field(
             "student_logp",

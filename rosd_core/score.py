@@ -33,7 +33,7 @@ def score_tasks(
     idea = dict(reflections.select("rollout_id", "idea").iter_rows())
     tasks = []
     for alignment, rollout in join_rows(supervised, rollouts):
-        problem, first = by_id[alignment["problem_id"]], alignment["first_token"]
+        problem, positions = by_id[alignment["problem_id"]], alignment["positions"]
         messages = prompts.with_idea(
             problem["prompt"], idea[alignment["rollout_id"]], problem["system"]
         )
@@ -44,8 +44,8 @@ def score_tasks(
                 "prompt_ids": rollout["prompt_ids"],
                 "teacher_prompt_ids": encode_chat(tokenizer, messages),
                 "response_ids": rollout["response_ids"],
-                "first_token": first,
-                "behaviour_logp": rollout["behaviour_logp"][first:],
+                "positions": positions,
+                "behaviour_logp": [rollout["behaviour_logp"][t] for t in positions],
             }
         )
     return tasks
@@ -73,10 +73,10 @@ def score_rows(
     models = {"student": (student, "prompt_ids"), "teacher": (teacher, "teacher_prompt_ids")}
     (leader, leader_prompt), (follower, follower_prompt) = models.pop(support), *models.values()
     led = leader.logprobs(
-        [Scored(t[leader_prompt], t["response_ids"], t["first_token"]) for t in fits], top_k
+        [Scored(t[leader_prompt], t["response_ids"], t["positions"]) for t in fits], top_k
     )
     asked = [
-        Scored(t[follower_prompt], t["response_ids"], t["first_token"], r.support_ids)
+        Scored(t[follower_prompt], t["response_ids"], t["positions"], r.support_ids)
         for t, r in zip(fits, led, strict=True)
     ]
     followed = follower.logprobs(asked, top_k)
@@ -100,7 +100,11 @@ def _row(
             "divergence",
         )
         empty: dict[str, Any] = {name: [] for name in columns}
-        return task | empty | {"behaviour_logp": [], "support": support, "status": "too_long"}
+        return (
+            task
+            | empty
+            | {"positions": [], "behaviour_logp": [], "support": support, "status": "too_long"}
+        )
     student, teacher = scored
     return task | {
         "student_logp": student.token_logp.tolist(),

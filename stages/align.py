@@ -17,11 +17,13 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     problems = read_table("problems", paths.problems).to_dicts()
     rollouts = read_table("rollouts", paths.table("rollouts", iteration))
     reflections = read_table("reflections", paths.table("reflections", iteration))
-    token_map = TokenMap(paths.model(start_of(params, iteration)))
+    token_map = TokenMap.of_folder(paths.model(start_of(params, iteration)))
+    response = dict(rollouts.select("rollout_id", "response").iter_rows())
     rows = []
     for reflection, rollout in join_rows(reflections, rollouts):
         spans = token_map.spans(rollout["response_ids"], rollout["response"])
-        rows.append(align_row(reflection, rollout, spans, params.align.quote_not_found))
+        peer = response.get(reflection["peer_id"])
+        rows.append(align_row(reflection, rollout, peer, spans, **params.align.model_dump()))
     write_table("alignments", to_arrow("alignments", rows), paths.table("alignments", iteration))
     metrics = alignment_metrics(rows, known_errors(problems, rollouts.to_dicts()))
     write_json(paths.metrics("align", iteration), metrics)

@@ -26,8 +26,10 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     engine, tokenizer = open_engine(p.engine, folder, params.machine.device, p.batch_rows)
     decoding = Decoding(p.temperature, p.top_p, p.max_new_tokens)
 
+    quote_chars = p.quote_chars if p.constrain else None
+
     def work(shard: Rows) -> Rows:
-        return reflect_rows(shard, engine, tokenizer, decoding, p.seed, iteration)
+        return reflect_rows(shard, engine, tokenizer, decoding, p.seed, iteration, quote_chars)
 
     write_shards("reflections", paths.table("reflections", iteration), tasks, p.shard_rows, work)
 

@@ -1,37 +1,51 @@
+"""From quotes to supervised tokens, with indices derived by hand."""
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
 
-from rosd_core.align import align_row, alignment_metrics, find_quote, first_token, spans_of_bytes
-from rosd_core.tokens import TokenMap
+from rosd_core.align import (
+    align_row,
+    alignment_metrics,
+    end_of_step,
+    first_difference,
+    supervised_tokens,
+    token_range,
+)
+from rosd_core.tokens import TokenMap, character_spans
 from rosd_core.world import ARITHMETIC, line_spans, make_problem
 from tests.conftest import ROOT
 
-FOLDER = ROOT / "models" / "base"
-TOKENIZER = Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
-MAP = TokenMap(FOLDER)
-
-
-def test_spans_by_hand():
-    # "a", " é" (three bytes, two characters), the euro sign cut in two tokens
-    euro = "€".encode()
-    text, spans = spans_of_bytes([b"a", " é".encode(), euro[:1], euro[1:], b""])
-    assert text == "a é€"
-    assert spans == [(0, 1), (1, 3), (3, 4), (3, 4), (4, 4)]
-    # the quote "€" starts at 3: the token that brings its first byte is number 2
-    assert first_token(spans, 3) == 2
+MAP = TokenMap.of_folder(ROOT / "models" / "base")
 
 
 def test_the_space_before_a_word_belongs_to_the_words_token():
-    # "it is 5": tokens "it", " is", " ", "5"; the quote "is 5" starts at character 3, inside " is".
-    # Encoding the prefix "it " again gives two tokens, so published code starts at index 2: late.
-    spans = [(0, 2), (2, 5), (5, 6), (6, 7)]
-    assert first_token(spans, 3) == 1
+    # "it is 5" sampled as "it", " is", " ", "5"; the quote "is 5" starts at character 3, inside
+    # " is". Encoding the prefix "it " again gives two tokens ("it", " "), so published code starts
+    # at index 2: one late (defect 1).
+    _, spans = character_spans([b"it", b" is", b" ", b"5"])
+    assert token_range(spans, (3, 7)) == (1, 4)
 
 
-def test_a_token_without_text_is_not_the_first():
-    assert first_token([(0, 0), (0, 1), (1, 1)], 0) == 1
-    assert first_token([(0, 1), (1, 1)], 1) == 2  # nothing follows: the span is empty
+def test_a_non_canonical_sample_is_not_encoded_again():
+    # "37+25" sampled digit by digit: "3" "7" "+" "2" "5"; "25" starts at character 3 = token 3.
+    # The tokenizer itself would write "37" "+" "25": the prefix "37+" has 2 tokens, one early.
+    _, spans = character_spans([b"3", b"7", b"+", b"2", b"5"])
+    assert token_range(spans, (3, 5)) == (3, 5)
+
+
+def test_a_token_without_text_is_never_first():
+    _, spans = character_spans([b"", b"a", b""])
+    assert token_range(spans, (0, 1)) == (1, 2)
+    assert token_range(spans, (1, 1)) == (3, 3)  # nothing is there
+
+
+def test_a_character_cut_in_two_starts_at_its_first_byte():
+    euro = "€".encode()  # E2 | 82 AC
+    text, spans = character_spans([b"a", euro[:1], euro[1:], b"b"])
+    assert text == "a€b"
+    assert spans.tolist() == [[0, 1], [1, 2], [1, 2], [2, 3]]
+    assert token_range(spans, (1, 2)) == (1, 3)
 
 
 @st.composite
@@ -41,66 +55,108 @@ def sampled(draw):
     text = problem.solution
     cuts = sorted(draw(st.sets(st.integers(1, len(text) - 1), max_size=8)))
     pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-    return text, [i for piece in pieces for i in TOKENIZER.encode(piece).ids]
+    return text, [i for piece in pieces for i in MAP.tokenizer.encode(piece).ids]
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(sampled(), st.data())
 def test_exact_on_the_pocket_tokenizer_for_any_segmentation(case, data):
     text, ids = case
-    spans = MAP.spans(ids, text)
-    for t, (start, end) in enumerate(spans):  # every decoded prefix agrees with the map
-        assert MAP.decode(ids[:t]) == text[:start]
-        assert MAP.decode(ids[: t + 1]) == text[:end]
     start, end = data.draw(st.sampled_from(list(line_spans(text))))
-    first = first_token(spans, start)
+    first, after = token_range(MAP.spans(ids, text), (start, end))
     assert len(MAP.decode(ids[:first])) <= start < len(MAP.decode(ids[: first + 1]))
+    assert len(MAP.decode(ids[: after - 1])) < end <= len(MAP.decode(ids[:after]))
 
 
-def test_tokenizers_that_are_not_byte_level_go_by_decoded_prefixes(tmp_path):
-    from tokenizers import decoders, models, pre_tokenizers
-
-    pieces = {"▁it": 0, "▁is": 1, "▁5": 2, "<unk>": 3}
-    tokenizer = Tokenizer(models.WordLevel(pieces, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    # decoded prefixes: "it", "it is", "it is 5"
-    assert TokenMap(tmp_path).spans([0, 1, 2], "it is 5") == [(0, 2), (2, 5), (5, 7)]
+def test_steps_are_lines():
+    assert end_of_step("a=1\nb=2\nc", 5) == 7
+    assert end_of_step("a=1\nb=2\nc", 8) == 9
 
 
-def test_find_quote_counts_every_place():
-    assert find_quote("aa", "baaa") == ((1, 3), 2)
-    assert find_quote("x", "baaa") == (None, 0)
+def test_the_first_difference():
+    assert first_difference("37+25=52", "37+25=62") == 6
+    assert first_difference("37", "37+25=62") == 2
 
 
-ROLLOUT = {"rollout_id": "p/0", "problem_id": "p", "response": "1+1=3", "response_ids": [1, 2, 3]}
-SPANS = [(0, 3), (3, 4), (4, 5)]
+# "a=1" NL "b=2" NL "c=3" END, one token per character and an end token: 12 tokens
+RESPONSE = "a=1\nb=2\nc=3"
+_, SPANS = character_spans([c.encode() for c in RESPONSE] + [b""])
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("first_to_end", [4, 5, 6, 7, 8, 9, 10, 11]),  # from "b", end token included
+        ("spans", [4, 5, 6, 8, 9, 10]),  # "b=2" and "c=3"
+        ("first_to_end_of_step", [4, 5, 6]),  # "b=2" without its newline
+    ],
+)
+def test_what_the_span_policies_supervise(policy, expected):
+    # the quotes come in any order; the earliest counts as the first error
+    assert supervised_tokens([(8, 11), (4, 7)], RESPONSE, SPANS, policy) == expected
+
+
+def test_overlapping_spans_are_supervised_once():
+    assert supervised_tokens([(4, 7), (5, 8)], RESPONSE, SPANS, "spans") == [4, 5, 6, 7]
+
+
+ROLLOUT = {
+    "rollout_id": "p/0",
+    "problem_id": "p",
+    "response": RESPONSE,
+    "response_ids": list(range(12)),
+}
 
 
 def reflection(**changes):
-    usual = {"kind": "wrong", "status": "ok", "skip_reason": None, "quote": "=3"}
+    usual = {"kind": "wrong", "status": "ok", "skip_reason": None, "raw": "", "quotes": ["b=2"]}
     return usual | changes
 
 
+def align(peer="a=1\nb=9\nAnswer: 9", policy="drop", rollout=None, **changes):
+    return align_row(
+        reflection(**changes),
+        rollout or ROLLOUT,
+        peer,
+        SPANS,
+        quote_not_found=policy,
+        spans="first_to_end",
+        fuzzy_threshold=101,
+    )
+
+
 def test_eligibility_is_decided_by_status_kind_and_match():
-    def align(policy="drop", **changes):
-        row = align_row(reflection(**changes), ROLLOUT, SPANS, policy)
+    def brief(**arguments):
+        row = align(**arguments)
         return row["status"], row["first_token"], row["policy"], row["skip_reason"]
 
-    assert align() == ("supervised", 1, "quote", None)
-    assert align(kind="correct", quote=None) == ("supervised", 0, "all", None)
-    assert align(quote="=4") == ("skipped", None, "drop", "quote_not_found")
-    assert align("whole", quote="=4") == ("supervised", 0, "whole", None)
-    assert align(status="no_idea") == ("skipped", None, "drop", "no_idea")
-    skipped = align(status="skipped", skip_reason="no_success")
+    assert brief() == ("supervised", 4, "quote", None)
+    assert brief(kind="correct", quotes=[]) == ("supervised", 0, "all", None)
+    assert brief(quotes=["=4"]) == ("skipped", None, "drop", "quote_not_found")
+    assert brief(policy="whole", quotes=["=4"]) == ("supervised", 0, "whole", None)
+    # the response and its peer first differ at character 6: "2" and "9"
+    differ = ("supervised", 6, "from_first_difference", None)
+    assert brief(policy="from_first_difference", quotes=["=4"]) == differ
+    assert brief(status="no_idea") == ("skipped", None, "drop", "no_idea")
+    skipped = brief(status="skipped", skip_reason="no_success")
     assert skipped == ("skipped", None, "drop", "no_success")
 
 
-def test_metrics_count_found_and_exact():
-    rows = [align_row(reflection(), ROLLOUT, SPANS, "drop")]
-    rows.append(align_row(reflection(quote="no"), ROLLOUT | {"rollout_id": "p/1"}, SPANS, "drop"))
-    metrics = alignment_metrics(rows, {"p/0": (3, 5), "p/1": (0, 5)})
+def test_all_quotes_are_stored_and_one_that_is_found_is_enough():
+    row = align(quotes=["zzz", "c=3", "b=2"])
+    assert [(q["match"], q["char_start"]) for q in row["quotes"]] == [
+        ("none", None),
+        ("exact", 8),
+        ("exact", 4),
+    ]
+    assert row["positions"] == list(range(4, 12))
+
+
+def test_metrics_count_found_and_true():
+    rows = [align(), align(rollout=ROLLOUT | {"rollout_id": "p/1"}, quotes=["no"])]
+    metrics = alignment_metrics(rows, {"p/0": (4, 7), "p/1": (0, 3)})
     assert metrics["quote_found_share"] == 0.5
-    assert metrics["quote_exact_share"] == 0.5
-    assert metrics["supervised_token_share"] == 2 / 6  # tokens 1 and 2 of the first of two rows
+    assert metrics["quote_true_share"] == 0.5
+    assert (metrics["quotes"], metrics["quote_exact"], metrics["quote_none"]) == (2, 1, 1)
+    assert metrics["mean_start"] == 4 / 12
+    assert metrics["supervised_token_share"] == 8 / 24  # tokens 4..11 of the first of two rows

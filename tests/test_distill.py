@@ -28,7 +28,7 @@ def rows(count=8, vocabulary=20):
             {
                 "prompt_ids": ids[:4],
                 "response_ids": ids[4:],
-                "first_token": first,
+                "positions": list(range(first, length)),
                 "behaviour_logp": [-3.0] * width,
                 "support_ids": [[3, 4, 5]] * width,
                 "support_logp": logp[:, :3].tolist(),
@@ -51,7 +51,7 @@ def weights(model):
 def test_the_loss_by_hand(tiny):
     """One token, support of one id: the buckets are (p, 1 - p), so JSD has a closed form."""
     row = {
-        "prompt_ids": [5, 6], "response_ids": [7, 8], "first_token": 1, "behaviour_logp": [-50.0],
+        "prompt_ids": [5, 6], "response_ids": [7, 8], "positions": [1], "behaviour_logp": [-50.0],
         "support_ids": [[9]], "support_logp": [[math.log(0.25)]], "tail_logp": [math.log(0.75)],
     }  # fmt: skip
     with torch.inference_mode():
@@ -90,7 +90,7 @@ def test_the_loss_falls_over_repeated_epochs(tiny, tmp_path):
 def test_the_prefix_has_no_influence_but_as_context(tiny, tmp_path):
     """Gradients come from supervised tokens alone: their sum is that of the suffix's positions."""
     data = rows(1)
-    data[0]["first_token"], keep = 2, 1
+    data[0]["positions"], keep = [2], 1
     for name in ("behaviour_logp", "support_ids", "support_logp", "tail_logp"):
         data[0][name] = data[0][name][-keep:]
     model = copy.deepcopy(tiny)

@@ -133,15 +133,19 @@ def test_a_sliding_window_model_takes_the_dynamic_cache_and_is_right_too(tokeniz
 
 
 def test_logprobs_are_those_of_the_plain_forward_pass(tiny):
-    rows = [Scored([5, 6, 7], [8, 9, 10, 11], 1), Scored([5], [20, 30], 0), Scored([4] * 9, [7], 0)]
+    rows = [
+        Scored([5, 6, 7], [8, 9, 10, 11], [1, 3]),
+        Scored([5], [20, 30], [0, 1]),
+        Scored([4] * 9, [7], [0]),
+    ]
     results = make_engine(tiny, 2).logprobs(rows, top_k=4)
     for row, result in zip(rows, results, strict=True):
         ids = torch.tensor([[*row.prompt_ids, *row.response_ids]])
         with torch.inference_mode():
             logp = tiny(ids).logits[0].log_softmax(-1)
-        begin = len(row.prompt_ids) + row.first
-        logp = logp[begin - 1 : -1]
-        targets = ids[0, begin:]
+        at = len(row.prompt_ids) + torch.tensor(row.positions)
+        logp = logp[at - 1]  # position p predicts token p + 1
+        targets = ids[0, at]
         assert np.allclose(result.token_logp, logp[range(len(targets)), targets], atol=1e-5)
         top = logp.topk(4)
         assert (result.support_ids == top.indices.numpy()).all()
@@ -152,9 +156,9 @@ def test_logprobs_are_those_of_the_plain_forward_pass(tiny):
 
 def test_given_support_is_used(tiny):
     support = np.array([[3, 4], [5, 6]], dtype=np.int32)
-    (result,) = make_engine(tiny).logprobs([Scored([5, 6], [8, 9], 0, support)], top_k=99)
+    (result,) = make_engine(tiny).logprobs([Scored([5, 6], [8, 9], [0, 1], support)], top_k=99)
     assert (result.support_ids == support).all()
-    logits, _, _ = supervised_logits(tiny, [([5, 6], [8, 9], 0)], 0)
+    logits, _, _ = supervised_logits(tiny, [([5, 6], [8, 9], [0, 1])], 0)
     expected = logits.log_softmax(-1).gather(1, torch.tensor(support).long()).detach()
     assert np.allclose(result.support_logp, expected, atol=1e-6)
 

@@ -48,7 +48,7 @@ def test_the_reflector_quotes_the_known_first_error(base):
     asked = [PROMPTS.reflect_wrong(p.prompt, p.answer, p.solution, w.text) for p, w in wrongs]
     replies = answers(base, asked, GREEDY)
     exact = [
-        parse_reflection(reply, "wrong", "stop").quote == w.quote
+        parse_reflection(reply, "wrong", "stop").quotes == (w.quote,)
         for reply, (_, w) in zip(replies, wrongs, strict=True)
     ]
     assert sum(exact) / len(exact) >= 0.9

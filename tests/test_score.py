@@ -7,7 +7,7 @@ from rosd_core.score import score_rows, score_tasks
 from tests.test_prompts import PROMPTS
 
 
-def tables(first_token=2, status="supervised"):
+def tables(positions=(2, 3), status="supervised"):
     problems = pl.DataFrame({"problem_id": ["p"], "prompt": ["1+1?"], "system": [None]})
     rollouts = pl.DataFrame(
         {
@@ -23,7 +23,7 @@ def tables(first_token=2, status="supervised"):
             "rollout_id": ["p/0"],
             "problem_id": ["p"],
             "status": [status],
-            "first_token": [first_token],
+            "positions": [list(positions)],
         }
     )
     return {

@@ -60,7 +60,7 @@ def test_every_table_reads_and_holds_what_it_should(finished):
     assert tables["alignments"]["rollout_id"].equals(rollouts["rollout_id"])
     supervised = tables["alignments"].filter(pl.col("status") == "supervised")
     assert tables["scores"]["rollout_id"].equals(supervised["rollout_id"])
-    wanted = supervised.select(pl.col("response_tokens") - pl.col("first_token")).to_series()
+    wanted = supervised.select(pl.col("positions").list.len().cast(pl.Int32)).to_series()
     for column in ("teacher_logp", "support_ids", "tail_logp", "divergence"):
         found = tables["scores"][column].list.len().cast(pl.Int32)
         assert (found == wanted).all(), column
@@ -155,10 +155,10 @@ def test_a_table_of_another_schema_and_one_without_eligible_rows_stop(finished, 
     result = rosd(project, "score", "i1")
     assert result.returncode == 1
     assert "no row is eligible" in result.stderr
-    pq.write_table(table.drop_columns(["first_token"]), alignments)
+    pq.write_table(table.drop_columns(["positions"]), alignments)
     result = rosd(project, "score", "i1")
     assert result.returncode == 1
-    assert "column first_token is missing" in result.stderr
+    assert "column positions is missing" in result.stderr
     assert (project / "iterations" / "i1" / "scores.parquet").read_bytes() == before
 
 

@@ -1,0 +1,70 @@
+"""Constrained quotes: a grammar under which a reflector can quote nothing but the response itself.
+
+The grammar is llguidance's dialect of Lark, which vLLM's `guidance` backend takes too. Source:
+https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md
+"""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from llguidance import LLMatcher, LLTokenizer
+from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
+
+from rosd_core.errors import RosdError
+
+
+def quote_grammar(response: str, shortest: int, longest: int) -> str | None:
+    """Any text, then one or more `<error_quote>` holding a piece of `response` of `shortest` to
+    `longest` characters, each with any text before it; no such tag after the last. None for an
+    empty response: there is nothing to quote.
+
+    Without a lower bound the empty quote is legal; a response shorter than it is quoted whole.
+    """
+    if not response:
+        return None
+    shortest = min(shortest, len(response))
+    piece = json.dumps(response, ensure_ascii=False)
+    return f"""start: (before quoted "</error_quote>")+ after
+before[suffix="<error_quote>"]: /(?s:.*)/
+quoted: QUOTED
+QUOTED: /(?s:.{{{shortest},{longest}}})/ & %regex {{ "substring_chars": {piece} }}
+after: AFTER
+AFTER: /(?s:.*)/ & ~/(?s:.*)<error_quote(?s:.*)/
+"""
+
+
+class TokenMasks:
+    """Which tokens the grammar of each row allows next."""
+
+    def __init__(self, tokenizer_json: str, vocabulary: int, stop_ids: Sequence[int]) -> None:
+        self.vocabulary = vocabulary
+        self.tokenizer = LLTokenizer(tokenizer_json, n_vocab=vocabulary, eos_token=list(stop_ids))
+
+    def start(self, row_id: str, grammar: str) -> LLMatcher:
+        """The state of a row before its first token. Raises RosdError for a grammar that cannot be
+        read.
+        """
+        matcher = LLMatcher(self.tokenizer, grammar)
+        if matcher.is_error():
+            raise RosdError(f"row {row_id}: the grammar is not valid: {matcher.get_error()}")
+        return matcher
+
+    def apply(self, logits_BV: torch.Tensor, matchers: Sequence[LLMatcher | None]) -> torch.Tensor:
+        """Logits with -inf for what the rows' grammars forbid, (B, V); rows without one as they
+        are.
+        """
+        bits_BW = allocate_token_bitmask(len(matchers), self.vocabulary)
+        for b, matcher in enumerate(matchers):
+            if matcher is not None:
+                fill_next_token_bitmask(matcher, bits_BW, b)
+        allowed_BV = np.unpackbits(bits_BW.view(np.uint8), axis=1, bitorder="little")
+        mask_BV = torch.from_numpy(allowed_BV[:, : self.vocabulary] == 0).to(logits_BV.device)
+        return logits_BV.masked_fill(mask_BV, -torch.inf)
+
+    @staticmethod
+    def accept(matcher: LLMatcher, token: int, row_id: str) -> None:
+        """Go on by a sampled token. Raises RosdError where the grammar does not allow it."""
+        if not matcher.is_stopped() and not matcher.consume_token(token):
+            raise RosdError(f"row {row_id}: the grammar broke off: {matcher.get_error()}")
