@@ -6,7 +6,7 @@ allowed and, for an unknown key, the nearest valid name.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -31,13 +31,61 @@ class Machine(Section):
     device: Literal["cpu", "cuda"]
 
 
+class Domain(Section):
+    """How many rows a domain gives to each split."""
+
+    train: Annotated[int, Field(ge=0)] | Literal["all"]
+    test: Annotated[int, Field(ge=0)] | Literal["all"]
+
+
+class PocketDomain(Domain):
+    task: Literal["pocket"]
+    domain: Literal["chain", "story", "formula", "dials", "largest"]
+    train: Annotated[int, Field(ge=0)]
+    test: Annotated[int, Field(ge=0)]
+    steps: Annotated[list[Positive], Field(min_length=1)]
+
+
+class FileDomain(Domain):
+    task: Literal["sciknoweval", "tooluse", "gsm8k", "math"]
+    train_file: str | None
+    test_file: str | None
+
+
+class TableDomain(Domain):
+    task: Literal["table"]
+    train_file: str | None
+    test_file: str | None
+    columns: dict[Literal["prompt", "answer", "solution", "system"], str]
+    grader: str
+
+    @model_validator(mode="after")
+    def _has_prompt_and_answer(self) -> "TableDomain":
+        if not {"prompt", "answer"} <= set(self.columns):
+            raise ValueError("columns of a table domain must name prompt and answer")
+        return self
+
+
+class GymDomain(Domain):
+    task: Literal["reasoning_gym"]
+    generator: str
+    config: dict[str, Any]
+    train: Annotated[int, Field(ge=0)]
+    test: Annotated[int, Field(ge=0)]
+
+
+AnyDomain = Annotated[
+    PocketDomain | FileDomain | TableDomain | GymDomain, Field(discriminator="task")
+]
+
+
 class Prepare(Section):
     seed: int
-    train_problems: Positive
-    test_problems: Positive
-    train_domain: str
-    test_domains: Annotated[list[str], Field(min_length=1)]
-    steps: Annotated[list[Positive], Field(min_length=1)]
+    domains: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")], AnyDomain]
+
+    def trained(self) -> list[str]:
+        """Domains that give training problems."""
+        return [name for name, domain in self.domains.items() if domain.train != 0]
 
 
 class PromptTexts(Section):
@@ -206,6 +254,10 @@ class Params(Section):
 
 def _section_at(path: tuple[Any, ...]) -> type[BaseModel] | None:
     """The model whose field or unknown key `path` ends in."""
+    if path[:2] == ("prepare", "domains"):
+        kinds = (PocketDomain, FileDomain, TableDomain, GymDomain)
+        named = {t: m for m in kinds for t in get_args(m.model_fields["task"].annotation)}
+        return named.get(path[3]) if len(path) > 4 else None
     model: Any = Params
     for name in path[:-1]:
         field = (
@@ -222,7 +274,8 @@ def _section_at(path: tuple[Any, ...]) -> type[BaseModel] | None:
 def _explain(error: Mapping[str, Any], file: Path) -> str:
     """One line for one complaint of pydantic."""
     path = tuple(p for p in error["loc"] if p != "[key]")
-    key = ".".join(map(str, path))
+    shown = path[:3] + path[4:] if path[:2] == ("prepare", "domains") else path  # without the tag
+    key = ".".join(map(str, shown))
     section = _section_at(path)
     if error["type"] == "extra_forbidden":
         valid = list(section.model_fields) if section else []

@@ -18,14 +18,14 @@ def loss_curve(curves: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     )
 
 
-def summary(accuracy: pl.DataFrame, train_domain: str) -> dict[str, float]:
-    """Percentage points gained from base to the last iteration: in the trained domain and out of it
-    (mean of domains).
+def summary(accuracy: pl.DataFrame, trained: Sequence[str]) -> dict[str, float]:
+    """Percentage points gained from base to the last iteration: in the trained domains and out of
+    them (mean of domains).
     """
     gained = (
         accuracy.group_by("domain", maintain_order=True)
         .agg((pl.col("mean").last() - pl.col("mean").first()).alias("gain") * 100)
-        .with_columns((pl.col("domain") == train_domain).alias("trained"))
+        .with_columns(pl.col("domain").is_in(trained).alias("trained"))
     )
     inside, outside = (
         gained.filter(pl.col("trained") == t)["gain"].to_list() for t in (True, False)
@@ -37,7 +37,7 @@ def summary(accuracy: pl.DataFrame, train_domain: str) -> dict[str, float]:
 
 
 def accuracy_table(
-    accuracy: pl.DataFrame, keys: Sequence[str], train_domain: str, precision: int, k: int
+    accuracy: pl.DataFrame, keys: Sequence[str], trained: Sequence[str], precision: int, k: int
 ) -> None:
     """Print mean@k in percent with its interval, base as iteration 0."""
     table = Table(
@@ -52,7 +52,7 @@ def accuracy_table(
         table.add_column(f"{number}: {key}", justify="right", no_wrap=True)
     cells = {(r["domain"], r["iteration"]): r for r in accuracy.iter_rows(named=True)}
     for domain in accuracy["domain"].unique(maintain_order=True):
-        row = [f"{domain} *" if domain == train_domain else domain]
+        row = [f"{domain} *" if domain in trained else domain]
         for key in keys:
             c = cells[domain, key]
             low, high = round(100 * c["low"]), round(100 * c["high"])

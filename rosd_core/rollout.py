@@ -23,7 +23,7 @@ def sample_problems(problems: pl.DataFrame, count: int, seed: int, iteration: st
     if len(problems) < count:
         raise RosdError(
             f"rollout.problems = {count}, but the problems table has {len(problems)} of split "
-            "train. Ask for fewer, or raise prepare.train_problems."
+            "train. Ask for fewer, or raise train of a domain in prepare.domains."
         )
     rows = problems.to_dicts()
     return sorted(rows, key=lambda r: row_seed(seed, "problem", iteration, r["problem_id"]))[:count]
@@ -36,7 +36,7 @@ def grade(problem: dict[str, Any], response: str) -> Verdict:
             f"problem {problem['problem_id']}: grader {problem['grader']!r} is unknown; "
             f"there are: {', '.join(GRADERS)}."
         )
-    return GRADERS[problem["grader"]](response, problem["answer"])
+    return GRADERS[problem["grader"]](response, problem)
 
 
 def rollout_requests(
@@ -86,6 +86,7 @@ def rollout_rows(
                 "reward": verdict.reward,
                 "success": verdict.success,
                 "parsed_answer": verdict.parsed,
+                "answer_format": verdict.format,
                 "feedback": verdict.feedback,
                 "seed": request.seed,
                 "model": model,

@@ -39,13 +39,15 @@ _PROBLEM_ID = _field("problem_id", _STR, "id", "the problem it answers")
 SCHEMAS: dict[str, pa.Schema] = {
     "problems": _schema(
         _PROBLEM_ID,
-        _field("domain", _STR, "name", "world domain or data set"),
+        _field("domain", _STR, "name", "key of prepare.domains"),
+        _field("task", _STR, "name", "kind of source, as in prepare.domains"),
         _field("split", _STR, "train|test", "train: sampled for distillation; test: evaluated"),
         _field("system", _STR, "text", "system message, if the problem brings one", nullable=True),
         _field("prompt", _STR, "text", "the problem as the student reads it"),
         _field("answer", _STR, "text", "gold answer"),
         _field("solution", _STR, "text", "reference solution", nullable=True),
         _field("grader", _STR, "name", "key of rosd_core.graders.GRADERS"),
+        _field("grader_data", _STR, "JSON", "what else the grader needs to know", nullable=True),
     ),
     "rollouts": _schema(
         _ROLLOUT_ID,
@@ -69,6 +71,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         _field("reward", _FLOAT, "0..1", "the grader's reward"),
         _field("success", _BOOL, "flag", "reward >= 0.5"),
         _field("parsed_answer", _STR, "text", "the answer the grader found", nullable=True),
+        _field("answer_format", _STR, "enum", "ok | missing | malformed | timeout"),
         _field("feedback", _STR, "text", "what the grader has to say"),
         _field(
             "seed",

@@ -280,7 +280,7 @@ def wrong_solution(
 
 def known_errors(problems: list[dict], rollouts: list[dict]) -> dict[str, tuple[int, int]]:
     """Span of the first error of every wrong rollout on a problem of this world, by rollout_id."""
-    solution = {p["problem_id"]: p["solution"] for p in problems if p["domain"] in DOMAINS}
+    solution = {p["problem_id"]: p["solution"] for p in problems if p["task"] == "pocket"}
     errors = {}
     for row in rollouts:
         if not row["success"] and row["problem_id"] in solution:

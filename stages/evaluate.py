@@ -11,7 +11,7 @@ from rosd_core.errors import RosdError
 from rosd_core.params import Params
 from rosd_core.rollout import evaluation_rows, rollout_requests, rollout_rows
 from rosd_core.shards import Rows, write_shards
-from rosd_core.stats import mean_at_k
+from rosd_core.stats import mean_at_k, sample_metrics
 from rosd_core.tables import read_table
 from stages.common import Paths, fingerprint, prompts_of, set_threads, write_json
 
@@ -22,7 +22,9 @@ def run(params: Params, paths: Paths, model: str) -> None:
     set_threads(params.machine.threads)
     problems = read_table("problems", paths.problems).filter(pl.col("split") == "test").to_dicts()
     if not problems:
-        raise RosdError(f"{paths.problems}: no problem of split test; set prepare.test_problems.")
+        raise RosdError(
+            f"{paths.problems}: no problem of split test; set test of a domain in prepare.domains."
+        )
     folder = paths.model(model)
     engine, tokenizer = open_engine(p.engine, folder, params.machine.device, p.batch_rows)
     decoding, name = Decoding(p.temperature, p.top_p, p.max_new_tokens), fingerprint(folder)
@@ -35,17 +37,11 @@ def run(params: Params, paths: Paths, model: str) -> None:
     write_shards(
         "evaluation", paths.evaluation(model), problems, max(1, p.shard_rows // p.samples), work
     )
-    table = mean_at_k(
-        read_table("evaluation", paths.evaluation(model)),
-        p.confidence,
-        p.bootstrap_resamples,
-        p.seed,
-    )
-    columns = ("mean", "low", "high")
-    write_json(
-        paths.metrics("evaluate", model),
-        {r["domain"]: {c: r[c] for c in columns} for r in table.to_dicts()},
-    )
+    samples = read_table("evaluation", paths.evaluation(model))
+    means = mean_at_k(samples, p.confidence, p.bootstrap_resamples, p.seed).to_dicts()
+    more = sample_metrics(samples)
+    metrics = {r["domain"]: {c: r[c] for c in ("mean", "low", "high")} for r in means}
+    write_json(paths.metrics("evaluate", model), {d: m | more[d] for d, m in metrics.items()})
 
 
 if __name__ == "__main__":

@@ -1,47 +1,35 @@
 """prepare: write the problems.
 
-in  params prepare
-out data/problems.parquet (table problems)
+in  params prepare, the files named there
+out data/problems.parquet (table problems), metrics/prepare-all.json
 """
 
 from rosd_core.errors import RosdError
 from rosd_core.params import Params
 from rosd_core.tables import to_arrow, write_table
-from rosd_core.world import DOMAINS, make_problem
-from stages.common import Paths
+from rosd_core.tasks import choose, source_rows
+from stages.common import Paths, write_json
 
 
 def run(params: Params, paths: Paths) -> None:
-    """Train problems of one domain, test problems of several; no text stands in both splits."""
+    """Test problems first: no text stands in both splits, and none is taken from the test."""
     p = params.prepare
-    for domain in (p.train_domain, *p.test_domains):
-        if domain not in DOMAINS:
-            raise RosdError(
-                f"prepare: there is no domain {domain!r}; there are: {', '.join(DOMAINS)}."
-            )
-    wanted = [("test", d, p.test_problems) for d in p.test_domains] + [
-        ("train", p.train_domain, p.train_problems)
-    ]
-    rows, seen = [], set()
-    for split, domain, count in wanted:
-        index = made = 0
-        while made < count:
-            if index > 100 * count:
-                raise RosdError(
-                    f"prepare: domain {domain} has fewer than {count} different problems; "
-                    "ask for fewer."
-                )
-            problem = make_problem(p.seed, domain, split, index, tuple(p.steps))
-            index += 1
-            if problem.prompt in seen:
+    rows, seen, counts = [], set(), {}
+    for split in ("test", "train"):
+        for name, source in p.domains.items():
+            wanted = getattr(source, split)
+            if wanted == 0:
                 continue
-            seen.add(problem.prompt)
-            made += 1
-            fields = ("problem_id", "domain", "split", "prompt", "answer", "solution")
-            rows.append(
-                {k: getattr(problem, k) for k in fields} | {"system": None, "grader": "answer_line"}
-            )
+            number = None if wanted == "all" else wanted
+            found = source_rows(source.model_dump(), split, number, p.seed)
+            chosen, doubles = choose(name, split, found, number, p.seed, seen)
+            rows += [row | {"task": source.task} for row in chosen]
+            counts.setdefault(name, {})[split] = len(chosen)
+            counts[name][f"{split}_doubles"] = doubles
+    if not rows:
+        raise RosdError("prepare: every domain wants 0 rows; set train or test of one.")
     write_table("problems", to_arrow("problems", rows), paths.problems)
+    write_json(paths.metrics("prepare", "all"), counts)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,9 @@ def run(params: Params, paths: Paths) -> None:
     for name, frame in (("accuracy", accuracy), ("loss", losses)):
         with replacing(paths.plots(name)) as temporary:
             frame.write_csv(temporary, float_precision=6)
-    write_json(paths.metrics("summary", "all"), summary(accuracy, params.prepare.train_domain))
-    accuracy_table(accuracy, keys, params.prepare.train_domain, params.report.precision, p.samples)
+    trained = params.prepare.trained()
+    write_json(paths.metrics("summary", "all"), summary(accuracy, trained))
+    accuracy_table(accuracy, keys, trained, params.report.precision, p.samples)
 
 
 if __name__ == "__main__":

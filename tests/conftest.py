@@ -7,11 +7,23 @@ import pytest
 from ruamel.yaml import YAML
 
 from rosd_core.params import load_params
+from rosd_core.world import DOMAINS
 from stages.common import Paths
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = {
-    "prepare": {"train_problems": 12, "test_problems": 3},
+    "prepare": {
+        "domains": {
+            name: {
+                "task": "pocket",
+                "domain": name,
+                "steps": [3, 4, 5],
+                "train": 12 if name == "chain" else 0,
+                "test": 3,
+            }
+            for name in DOMAINS
+        }
+    },
     "loop": {"i1": {"start": "base"}},
     "machine": {"threads": 1},
     "rollout": {"problems": 6, "group_size": 4, "shard_problems": 3},

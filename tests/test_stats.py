@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 from rosd_core.report import summary
-from rosd_core.stats import mean_at_k
+from rosd_core.stats import majority, mean_at_k, pass_at, sample_metrics
 
 
 def samples(accuracies: list[list[bool]], iteration="base", domain="d") -> pl.DataFrame:
@@ -36,6 +36,44 @@ def test_summary_by_hand():
         }
     )
     # a: +50; b: +10 and c: -10, so 0 out of domain
-    gains = summary(table, "a")
+    gains = summary(table, ["a"])
     assert gains["in_domain_gain"] == pytest.approx(50)
     assert gains["out_of_domain_gain"] == pytest.approx(0)
+
+
+def test_pass_at_k_by_hand():
+    # 4 samples, 1 right: one of 2 is right in C(4,2) - C(3,2) = 3 of 6 draws
+    assert pass_at(4, 1, 2) == 0.5
+    assert pass_at(4, 1, 1) == 0.25
+    assert pass_at(4, 0, 4) == 0.0
+    assert pass_at(4, 3, 2) == 1.0  # the 1 wrong sample cannot fill 2 places
+
+
+def test_majority_by_hand():
+    assert majority(["5", "6", "5", None], [1, 0, 1, 0]) == 1.0
+    assert majority(["5", "6", None, None], [1, 0, 0, 0]) == 0.5  # a tie shares the vote
+    assert majority([None, None], [0, 0]) == 0.0
+
+
+def test_sample_metrics_by_hand():
+    samples = pl.DataFrame(
+        {
+            "domain": ["d"] * 4,
+            "problem_id": ["p", "p", "q", "q"],
+            "parsed_answer": ["1", "2", None, "3"],
+            "success": [True, False, False, True],
+            "response_tokens": [2, 4, 6, 8],
+            "finish_reason": ["stop", "stop", "length", "stop"],
+        }
+    )
+    # p: a tie of a right and a wrong answer; q: one vote, right
+    assert sample_metrics(samples) == {
+        "d": {
+            "pass@1": 0.5,
+            "pass@2": 1.0,
+            "maj@2": 0.75,
+            "response_tokens": 5.0,
+            "cut_off_share": 0.25,
+            "unreadable_share": 0.25,
+        }
+    }

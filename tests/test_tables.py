@@ -10,7 +10,7 @@ from rosd_core.tables import join_rows, read_table, to_arrow, write_table
 
 ROW = {
     "problem_id": "p", "domain": "d", "split": "train", "system": None, "prompt": "1+1?",
-    "answer": "2", "solution": None, "grader": "answer_line",
+    "answer": "2", "solution": None, "grader": "answer_line", "grader_data": None, "task": "pocket",
 }  # fmt: skip
 
 
@@ -44,7 +44,9 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(RosdError, match="column prompt is missing"):
         read_table("problems", path)
     table = to_arrow("problems", [ROW])
-    pq.write_table(table.set_column(5, "answer", pa.array([2])), path)
+    pq.write_table(
+        table.set_column(table.schema.get_field_index("answer"), "answer", pa.array([2])), path
+    )
     with pytest.raises(RosdError, match="column answer is int64; problems wants string"):
         read_table("problems", path)
     pq.write_table(table.append_column("more", pa.array([1])), path)
