@@ -153,3 +153,39 @@ def test_prepare_on_the_real_sets(tmp_path):
         "math",
         "answer_line",
     }
+
+
+@needs_data
+def test_rollout_to_align_on_real_tasks_with_a_tiny_random_model(tmp_path, tokenizer):
+    """A random model solves nothing: every row is kept and says why it is not trained on."""
+    from rosd_core.pocket import build_model
+
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    shape |= {"num_key_value_heads": 1, "head_dim": 16, "intermediate_size": 32}
+    model = build_model(tokenizer, 0, **shape, max_position_embeddings=16384)
+    model.save_pretrained(tmp_path / "models" / "base")
+    tokenizer.save_pretrained(tmp_path / "models" / "base")
+    biology, tools = DATA / "sciknoweval" / "biology", DATA / "tooluse" / "test.jsonl"
+    files = {"train_file": str(biology / "train.jsonl"), "test_file": str(biology / "test.jsonl")}
+    domains = {
+        "biology": domain("sciknoweval", **files),
+        "tools": domain("tooluse", train_file=str(tools), test_file=str(tools)),
+    }
+    changes = {
+        "prepare": {"domains": domains},
+        "loop": {"i1": {"start": "base"}},
+        "rollout": {"problems": 12, "group_size": 2, "max_new_tokens": 24, "batch_rows": 4},
+    }
+    write_params(tmp_path, changes)
+    run_stage(tmp_path, "prepare")
+    for stage in ("rollout", "reflect", "align"):
+        run_stage(tmp_path, stage, "i1")
+    folder = tmp_path / "iterations" / "i1"
+    rollouts = read_table("rollouts", folder / "rollouts.parquet")
+    assert len(rollouts) == 24
+    assert set(rollouts["answer_format"]) == {"missing"}
+    prompt = tokenizer.decode(rollouts["prompt_ids"][0])
+    assert "system\n" in prompt or "tools" in rollouts["problem_id"][0]
+    alignments = read_table("alignments", folder / "alignments.parquet")
+    assert set(alignments["skip_reason"]) == {"no_success"}
+    assert alignments["rollout_id"].equals(rollouts["rollout_id"])
