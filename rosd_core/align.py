@@ -73,27 +73,54 @@ def _quote(text: str, match: Match | None) -> dict[str, Any]:
     }
 
 
+def choose_context(
+    reflection: dict[str, Any], has_reference: bool, wanted: str, mask: str
+) -> tuple[str | None, str | None]:
+    """What the teacher reads beside the problem (idea | peer | reference), or why it can read
+    nothing.
+
+    `reference` falls to a peer where the data bring no solution, as in OPSD.
+    """
+    if wanted == "reference" and has_reference:
+        return "reference", None
+    if wanted in ("peer", "reference"):
+        if reflection["peer_id"] is not None:
+            return "peer", None
+        return None, "no_success" if reflection["kind"] == "wrong" else "lone_success"
+    if reflection["status"] == "ok" or (mask == "all" and reflection["idea"] is not None):
+        return "idea", None
+    return None, reflection["skip_reason"] or reflection["status"]
+
+
 def align_row(
     reflection: dict[str, Any],
     rollout: dict[str, Any],
     peer: str | None,
     spans_T2: np.ndarray,
     *,
+    has_reference: bool,
+    group_all_success: bool,
+    teacher_context: str,
+    mask: str,
+    correct: str,
+    all_success: str,
     quote_not_found: str,
     spans: str,
     fuzzy_threshold: float,
 ) -> dict[str, Any]:
     """One row of `alignments`.
 
-    A correct rollout is supervised everywhere; a wrong one as `spans` says of the quotes that are
-    found. Where none is, `quote_not_found` says what happens: `drop` the row, take it `whole`, or
-    `from_first_difference` to the correct response `peer` that the reflector saw.
+    With `mask` all, and for correct rollouts, every token is supervised; with `quote`, a wrong one
+    as `spans` says of the quotes that are found. Where none is, `quote_not_found` says what
+    happens: `drop` the row, take it `whole`, or `from_first_difference` to the correct response
+    `peer` of its group.
     """
     response, count = rollout["response"], len(spans_T2)
     row: dict[str, Any] = {
         "rollout_id": rollout["rollout_id"],
         "problem_id": rollout["problem_id"],
         "kind": reflection["kind"],
+        "context": None,
         "quotes": None,
         "positions": [],
         "first_token": None,
@@ -106,16 +133,25 @@ def align_row(
     def supervise(positions: list[int], policy: str) -> dict[str, Any]:
         if not positions:
             return row | {"skip_reason": "no_token"}
-        place = {"positions": positions, "first_token": positions[0]}
+        place = {"positions": positions, "first_token": positions[0], "context": context}
         return row | place | {"policy": policy, "status": "supervised"}
 
-    if reflection["status"] != "ok":
-        return row | {"skip_reason": reflection["skip_reason"] or reflection["status"]}
+    context, reason = choose_context(reflection, has_reference, teacher_context, mask)
     if reflection["kind"] == "correct":
+        if correct == "skip":
+            reason = "correct"
+        elif all_success == "skip" and group_all_success:
+            reason = "all_success"
+    if reason is not None:
+        return row | {"skip_reason": reason}
+    if reflection["kind"] == "correct" or mask == "all":
         return supervise(list(range(count)), "all")
-    rest = without_quotes(reflection["raw"], reflection["quotes"])
-    matches = [find_quote(q, response, rest, fuzzy_threshold) for q in reflection["quotes"]]
-    row["quotes"] = [_quote(*pair) for pair in zip(reflection["quotes"], matches, strict=True)]
+    quotes = reflection["quotes"] or []
+    if not quotes:
+        return row | {"skip_reason": reflection["skip_reason"] or reflection["status"]}
+    rest = without_quotes(reflection["raw"], quotes)
+    matches = [find_quote(q, response, rest, fuzzy_threshold) for q in quotes]
+    row["quotes"] = [_quote(*pair) for pair in zip(quotes, matches, strict=True)]
     found = [match.span for match in matches if match]
     if found:
         return supervise(supervised_tokens(found, response, spans_T2, spans), "quote")
@@ -124,7 +160,7 @@ def align_row(
     if quote_not_found == "from_first_difference" and peer is not None:
         start = first_difference(response, peer)
         first, _ = token_range(spans_T2, (start, len(response)))
-        return supervise(list(range(min(first, count - 1), count)), "from_first_difference")
+        return supervise(list(range(max(0, min(first, count - 1)), count)), "from_first_difference")
     return row | {"skip_reason": "quote_not_found"}
 
 

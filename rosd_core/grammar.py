@@ -14,22 +14,28 @@ from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
 from rosd_core.errors import RosdError
 
+LONGEST_SOURCE = 64_000  # characters: the library refuses grammars of much more
+
 
 def quote_grammar(response: str, shortest: int, longest: int) -> str | None:
     """Any text, then one or more `<error_quote>` holding a piece of `response` of `shortest` to
-    `longest` characters, each with any text before it; no such tag after the last. None for an
-    empty response: there is nothing to quote.
+    `longest` characters, one of them visible, each with any text before it; no such tag after the
+    last. None for an empty response: there is nothing to quote. Of a very long one the start alone
+    can be quoted.
 
     Without a lower bound the empty quote is legal; a response shorter than it is quoted whole.
     """
-    if not response:
+    response = response[:LONGEST_SOURCE]
+    if not response.strip():
         return None
     shortest = min(shortest, len(response))
     piece = json.dumps(response, ensure_ascii=False)
     return f"""start: (before quoted "</error_quote>")+ after
 before[suffix="<error_quote>"]: /(?s:.*)/
 quoted: QUOTED
-QUOTED: /(?s:.{{{shortest},{longest}}})/ & %regex {{ "substring_chars": {piece} }}
+QUOTED: LENGTH & VISIBLE & %regex {{ "substring_chars": {piece} }}
+LENGTH: /(?s:.{{{shortest},{longest}}})/
+VISIBLE: /(?s:.*)\\S(?s:.*)/
 after: AFTER
 AFTER: /(?s:.*)/ & ~/(?s:.*)<error_quote(?s:.*)/
 """

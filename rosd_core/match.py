@@ -7,16 +7,21 @@ recorded. Whatever was folded, offsets are characters of the original response.
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from rapidfuzz import fuzz
+from rapidfuzz.distance import Levenshtein
 
 Span = tuple[int, int]
 
 DROP, DROP_ON = 1.0, 0.1  # fuzzy matching: cost of the first and each further letter left out
 ADD, ADD_ON = 1.0, 0.5  # ... and put in by the quote
+FIRST_WRONG = 1.05  # ... of a wrong first letter: rather a right one with letters left out after it
+MISSING_DIGIT = 0.5  # ... of a number of three digits or more that is there but for one of them
+MISSING = 1.5  # ... and of a number of the quote that is not there
 MIN_PART = 2  # folded characters: shorter pieces of a quote match anywhere
 
 
@@ -48,12 +53,14 @@ _MARKUP = re.compile(
       | \\[()\[\],;:!>]                          # LaTeX delimiters and thin spaces
       | \\(?:left|right|quad|qquad|displaystyle)(?![A-Za-z])
       | \\ (?=\s|$) | (?<!\\)\$+ | ~(?=[\d\\])
-      | \*\*|__                                  # Markdown: strong, then emphasis at word edges
-      | (?<![\w*])[*_](?=\w) | (?<=\w)[*_](?![\w*=])(?!\s*[\d(])
+      | (?<!\w)(?:\*\*|__)(?=\S)                 # Markdown: strong, then emphasis at word edges
+      | (?<=\S)(?:\*\*|__)(?!\w)
+      | (?<![\w*])[*_](?=\w) | (?<=\w)[*_](?=[\s.,;:!?)\"']|$)(?!\s*[\d.(])
       | (?m:^\#{1,6}\s) | (?m:^\s*[-*>]\s(?=\S))
-      | `+ | [\u200b-\u200d\u2060\ufeff\u00ad] | \s+
+      | `+ | [\u200b-\u200d\u2060\ufeff\u00ad]
       | (?<=\d),(?=\d{3}(?!\d))                  # thousands
     )
+    | (?P<space>\s+)
     | (?P<times>\\times(?![A-Za-z])|\\cdot(?![A-Za-z])|\\\*)
     | (?P<over>\\div(?![A-Za-z]))
     | (?P<frac>\\[dt]frac(?![A-Za-z]))
@@ -88,9 +95,11 @@ def _clusters(text: str, start: int, end: int):
         at = after
 
 
-def fold(text: str, annotations: bool = False) -> Folded:
-    """`text` without what models change when they quote; calculator annotations are kept if asked
-    for. Linear in its length.
+def fold(text: str, annotations: bool = False, spaces: bool = False) -> Folded:
+    """`text` without what models change when they quote.
+
+    White space goes, but for one space between two digits (`1 1/2` is not `11/2`); with `spaces`
+    one stays everywhere. Calculator annotations go unless `annotations`. Linear in the length.
     """
     out: list[str] = []
     starts: list[int] = []
@@ -104,11 +113,10 @@ def fold(text: str, annotations: bool = False) -> Folded:
     def plain(start: int, end: int) -> None:
         for a, b in _clusters(text, start, end):
             known = _FOLDED.get(text[a:b])
-            put(
-                unicodedata.normalize("NFKC", text[a:b]).casefold() if known is None else known,
-                a,
-                b,
-            )
+            if known is None:
+                raised = unicodedata.decomposition(text[a]).startswith("<super>")
+                known = "^" * raised + unicodedata.normalize("NFKC", text[a:b]).casefold()
+            put(known, a, b)
 
     at = 0
     for found in _MARKUP.finditer(text):
@@ -117,6 +125,12 @@ def fold(text: str, annotations: bool = False) -> Folded:
         kind = found.lastgroup or "drop"
         if annotations and found.group().startswith("<<"):
             plain(found.start(), at)
+        elif kind == "space":
+            digits = (
+                text[found.start() - 1 : found.start()].isdigit() and text[at : at + 1].isdigit()
+            )
+            if spaces or digits:
+                put(" ", found.start(), at)
         elif kind == "escaped":
             put(found.group()[1:].replace("$", ""), found.start(), at)
         elif kind != "drop":
@@ -134,25 +148,35 @@ def _places(part: str, text: str) -> list[int]:
     return places
 
 
-def _best_bounded(spans: Sequence[Span], text: str) -> list[Span]:
-    """Those of `spans` that are cut out most cleanly: whole lines before spans that start a line or
-    sentence, before spans that cut no word or number.
+CUT = 3  # the worst rank: a word or number is cut
+
+
+def _splits(text: str, at: int) -> bool:
+    """Whether a word or a number goes on across position `at`."""
+    before, after = text[max(0, at - 2) : at], text[at : at + 2]
+    if not before or not after:
+        return False
+    if before[-1].isalnum() and after[0].isalnum():
+        return before[-1].isdigit() == after[0].isdigit()
+    number = len(before) == 2 and before[0].isdigit() and before[1] in ".," and after[0].isdigit()
+    return number or (
+        before[-1].isdigit() and len(after) == 2 and after[0] in ".," and after[1].isdigit()
+    )
+
+
+def _rank(text: str, start: int, end: int) -> int:
+    """How cleanly [start, end) is cut out: 0 a whole line, 1 from the start of a line or sentence,
+    2 between words, 3 within a word or number.
     """
-
-    def cuts(before: str, after: str) -> bool:
-        return before.isalnum() and after.isalnum() and before.isdigit() == after.isdigit()
-
-    def rank(start: int, end: int) -> int:
-        before, after = text[:start].rstrip(" \t"), text[end:].lstrip(" \t.")
-        if (start > 0 and cuts(text[start - 1], text[start])) or (
-            end < len(text) and cuts(text[end - 1], text[end])
-        ):
-            return 3
-        opens = not before or before[-1] in "\n.!?;"
-        return 2 - opens - (opens and (not after or after[0] == "\n"))
-
-    ranks = [rank(*span) for span in spans]
-    return [span for span, r in zip(spans, ranks, strict=True) if r == min(ranks)]
+    if _splits(text, start) or _splits(text, end):
+        return CUT
+    before, after = (
+        text[max(0, start - 8) : start].rstrip(" \t"),
+        text[end : end + 8].lstrip(" \t."),
+    )
+    opens = start == 0 or (before != "" and before[-1] in "\n.!?;")
+    closes = end >= len(text) or after[:1] in ("", "\n")
+    return 2 - opens - (opens and closes)
 
 
 _WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")
@@ -172,24 +196,40 @@ def _supported(spans: Sequence[Span], response: str, quote: str, rest: str) -> S
     lines = [_line(response, *span) for span in spans]
     wider = [_line(response, max(0, a - 1), min(len(response), b + 1)) for a, b in lines]
     for places in (lines, wider):
-        shared = [said & set(_WORD.findall(response[a:b].casefold())) for a, b in places]
-        scores = [len(words) for words in shared]
+        words = {
+            p: len(said & set(_WORD.findall(response[slice(*p)].casefold()))) for p in set(places)
+        }
+        scores = [words[place] for place in places]
         if scores.count(max(scores)) == 1:
             return spans[scores.index(max(scores))]
     return spans[0]
 
 
-def _choose(spans: Sequence[Span], kind: str, quote: str, response: str, rest: str) -> Match | None:
-    if not spans:
-        return None
-    spans = _best_bounded(spans, response)
+def _choose(spans: Sequence[Span], kind: str, quote: str, response: str, rest: str) -> Match:
+    """The best of several places: most alike as they stand, most cleanly cut, best supported."""
+    if len(spans) > 1:
+        flat = " ".join(quote.split())
+        alike = {
+            text: fuzz.ratio(flat, " ".join(text.split()))
+            for text in {response[a:b] for a, b in spans}
+        }
+        spans = [s for s in spans if alike[response[slice(*s)]] == max(alike.values())]
+        ranks = [_rank(response, *span) for span in spans]
+        spans = [span for span, rank in zip(spans, ranks, strict=True) if rank == min(ranks)]
     span = spans[0] if len(spans) == 1 else _supported(spans, response, quote, rest)
     return Match(span, kind, len(spans))
 
 
-_ELLIPSIS = re.compile(r"\s*(?:\[\s*)?(?:\.{3,}|\u2026)(?:\s*\])?\s*")
-_MARKS = r"""\s"'`*\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"""
-_WRAPPED = re.compile(rf"""^[{_MARKS}]+|(?<=[{_MARKS}])[.,;:]$|[{_MARKS}]+[.,;:]?$""")
+_ELLIPSIS = re.compile(r"\[\s{0,3}(?:\.{3,}|\u2026)\s{0,3}\]|\.{3,}|\u2026")
+_MARKS = " \t\r\n\"'`*\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"
+LONGEST_GAP = 400  # characters that an ellipsis may stand for
+
+
+def _unwrapped(quote: str) -> str:
+    """The quote without quote marks, backticks and emphasis around it, and a full stop outside."""
+    bare = quote.strip(_MARKS)
+    inner = bare[:-1] if bare[-1:] in (".", ",", ";", ":") else bare
+    return inner.rstrip(_MARKS) if inner.rstrip(_MARKS) != inner else bare
 
 
 def _folded_places(quote: str, folded: Folded) -> list[Span]:
@@ -202,9 +242,9 @@ def _folded_places(quote: str, folded: Folded) -> list[Span]:
     return []
 
 
-def _ellipsis_places(quote: str, folded: Folded) -> list[Span]:
-    """Occurrences of the parts of a quote with something left out, in order; of each first part the
-    nearest continuation.
+def _ellipsis_places(quote: str, folded: Folded, response: str) -> list[Span]:
+    """Occurrences of the parts of a quote with something left out, in order. Of several, those
+    within one line, if there are any, and of these the shortest.
     """
     parts = [fold(part).text for part in _ELLIPSIS.split(quote)]
     parts = [part.strip("\"'") for part in parts if len(part) >= MIN_PART]
@@ -214,14 +254,15 @@ def _ellipsis_places(quote: str, folded: Folded) -> list[Span]:
     for start in _places(parts[0], folded.text):
         end = start + len(parts[0])
         for part in parts[1:]:
-            at = folded.text.find(part, end)
+            at = folded.text.find(part, end, end + LONGEST_GAP)
             end = at + len(part) if at >= 0 else -1
             if end < 0:
                 break
         if end > 0:
-            spans.append((start, end))
-    nearest = {end: start for start, end in spans}  # of several starts before one end the last
-    return [folded.original(start, end) for end, start in nearest.items()]
+            spans.append(folded.original(start, end))
+    within = [span for span in spans if "\n" not in response[slice(*span)]] or spans
+    shortest = min((b - a for a, b in within), default=0)
+    return [(a, b) for a, b in within if b - a == shortest]
 
 
 def nearest_substring(quote: str, text: str) -> tuple[int, int, float]:
@@ -231,14 +272,15 @@ def nearest_substring(quote: str, text: str) -> tuple[int, int, float]:
     extend, since models leave out or put in whole words. But quote letters *before* the first
     copied one cost 1 each: a start is not given up to save a gap.
     """
-    letters_C = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+    letters_C = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     ramp_C = np.arange(len(letters_C) + 1)
     cost_C = np.full(len(ramp_C), np.inf)  # best alignment of quote[:i] ending at text[:j]
     origin_C = ramp_C.copy()  # and where in the text it starts
     gap_C, gap_origin_C = cost_C.copy(), ramp_C.copy()  # the same, ending in skipped quote letters
     for i, letter in enumerate(map(ord, quote)):
+        wrong = 1.0 if i else FIRST_WRONG
         begun_C = np.where(cost_C <= i, origin_C, ramp_C)
-        match_C = np.append(np.inf, (np.minimum(cost_C, i) + 0.0)[:-1] + (letters_C != letter))
+        match_C = np.append(np.inf, np.minimum(cost_C, i)[:-1] + wrong * (letters_C != letter))
         match_origin_C = np.append(0, begun_C[:-1])
         stay_C = gap_C + ADD_ON <= cost_C + ADD
         gap_origin_C = np.where(stay_C, gap_origin_C, origin_C)
@@ -255,54 +297,118 @@ def nearest_substring(quote: str, text: str) -> tuple[int, int, float]:
     return int(origin_C[end]), end, float(cost_C[end])
 
 
-def _fuzzy_place(quote: str, folded: Folded, threshold: float) -> tuple[float, Span] | None:
-    """Cost and place of the best fuzzy occurrence of a folded quote, if it is similar enough."""
-    if len(quote) < 2 * MIN_PART:
-        return None
-    rough = fuzz.partial_ratio_alignment(quote, folded.text, score_cutoff=threshold - 20)
-    if rough is None:
-        return None
-    margin = len(quote) // 2 + 8
-    low = max(0, rough.dest_start - margin)
-    start, end, cost = nearest_substring(quote, folded.text[low : rough.dest_end + margin])
-    if end <= start or 100 * (1 - cost / len(quote)) < threshold:
-        return None
-    return cost, folded.original(low + start, low + end)
+LONGEST_FUZZY = 1000  # characters of a quote that are aligned letter by letter
 
 
-def _fuzzy(quote: str, response: str, threshold: float) -> list[Span]:
-    """The best fuzzy occurrence, with calculator annotations left out on both sides or on neither;
-    its start is moved to the start of the word.
+LINES_TRIED = 200  # ... and lines of the response that are looked at one by one
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+def _numbers(text: str) -> Counter[str]:
+    return Counter(_NUMBER.findall(text))
+
+
+def _one_digit_off(number: str, others: Iterable[str]) -> bool:
+    return len(number) >= 3 and any(Levenshtein.distance(number, x) == 1 for x in others)
+
+
+def _lines_with(numbers: Counter[str], response: str) -> list[Span]:
+    """The first lines that have all these numbers."""
+    found, start = [], 0
+    for line in response.split("\n")[: LINES_TRIED if numbers else 0]:
+        if not numbers - _numbers(fold(line, spaces=True).text):
+            found.append((start, start + len(line)))
+        start += len(line) + 1
+    return found[:8]
+
+
+def _fuzzy_places(quote: str, response: str, threshold: float) -> list[Span]:
+    """The place that is most similar, if it is similar enough: in the whole response or, if it has
+    not the quote's numbers there, in a line that has. A number that is missing costs more than a
+    wrong letter. Calculator annotations are left out on both sides or on neither.
     """
-    found = [
-        place
-        for keep in (False, True)
-        if (place := _fuzzy_place(fold(quote, keep).text, fold(response, keep), threshold))
-    ]
-    if not found:
-        return []
-    _, (start, end) = min(found)
-    while start > 0 and response[start - 1].isalnum() and response[start].isalnum():
+    found: list[tuple[float, Span]] = []
+
+    def look(wanted: str, numbers: Counter[str], annotations: bool, low: int, high: int) -> bool:
+        """Add the best place in [low, high) of the response; whether it has all numbers."""
+        folded = fold(response[low:high], annotations, spaces=True)
+        rough = fuzz.partial_ratio_alignment(
+            wanted, folded.text, score_cutoff=max(0.0, threshold - 30)
+        )
+        if rough is None:
+            return False
+        margin = len(wanted) // 2 + 8
+        a = max(0, rough.dest_start - margin)
+        start, end, cost = nearest_substring(wanted, folded.text[a : rough.dest_end + margin])
+        if end <= start:
+            return False
+        x, y = folded.original(a + start, a + end)
+        x, y = _whole_words(response, *_longest_line(quote, response, x + low, y + low))
+        there = _numbers(fold(response[x:y], annotations, spaces=True).text)
+        missing = numbers - there
+        for number, times in missing.items():
+            cost += times * (MISSING_DIGIT if _one_digit_off(number, there) else MISSING)
+        one_letter = cost <= 1 and bool(numbers) and not missing  # enough in `A: 5`
+        if one_letter or 100 * (1 - cost / len(wanted)) >= threshold:
+            found.append((cost, (x, y)))
+        return not missing
+
+    for annotations in (False, True):
+        wanted = fold(quote, annotations, spaces=True).text.strip()[:LONGEST_FUZZY]
+        numbers = _numbers(wanted)
+        if threshold > 100 or len(wanted) < (MIN_PART if numbers else 2 * MIN_PART):
+            continue
+        if not look(wanted, numbers, annotations, 0, len(response)):
+            for low, high in _lines_with(numbers, response):
+                look(wanted, numbers, annotations, low, high)
+    return [span for _, span in sorted(found)[:1]]
+
+
+def _longest_line(quote: str, response: str, start: int, end: int) -> Span:
+    """Of a place that goes over several lines, for a quote that does not, the longest piece."""
+    if "\n" in quote.strip():
+        return start, end
+    pieces = []
+    for line in response[start:end].split("\n"):
+        pieces.append((len(line), start))
+        start += len(line) + 1
+    length, start = max(pieces)
+    return start, start + length
+
+
+def _whole_words(text: str, start: int, end: int) -> Span:
+    """The span grown to whole words and numbers, without white space at its edges."""
+    while start < end and text[start].isspace():
+        start += 1
+    while start > 0 and _splits(text, start):
         start -= 1
-    return [(start, end)]
+    while end < len(text) and _splits(text, end):
+        end += 1
+    return start, end
 
 
 def find_quote(quote: str, response: str, rest: str = "", threshold: float = 80.0) -> Match | None:
     """The place of `quote` in `response`, or None.
 
     `rest` is what else the reflector wrote: it decides between several places where it can. Fuzzy
-    matches need a similarity of `threshold` (0..100; above 100 switches them off).
+    matches need a similarity of `threshold` (0..100; above 100 switches them off). A place that
+    cuts a word or number is taken only where no later kind of match is cleaner.
     """
     if not quote.strip():
         return None
-    spans = [(p, p + len(quote)) for p in _places(quote, response)]
-    if spans:
-        return _choose(spans, "exact", quote, response, rest)
-    folded, bare = fold(response), _WRAPPED.sub("", quote)
-    for candidate in dict.fromkeys((quote, bare)):
-        if found := _folded_places(fold(candidate).text, folded):
-            return _choose(found, "normalised", quote, response, rest)
-    if found := _ellipsis_places(bare, folded):
-        return _choose(found, "ellipsis", quote, response, rest)
-    found = _fuzzy(_ELLIPSIS.sub(" ", bare), response, threshold)
-    return _choose(found, "fuzzy", quote, response, rest)
+    bare, cut = _unwrapped(quote), None
+    folded = fold(response)
+    kinds: tuple[tuple[str, Callable[[], list[Span]]], ...] = (
+        ("exact", lambda: [(p, p + len(quote)) for p in _places(quote, response)]),
+        ("normalised", lambda: _folded_places(fold(quote).text, folded)),
+        ("normalised", lambda: _folded_places(fold(bare).text, folded)),
+        ("ellipsis", lambda: _ellipsis_places(bare, folded, response)),
+        ("fuzzy", lambda: _fuzzy_places(_ELLIPSIS.sub(" ", bare), response, threshold)),
+    )
+    for kind, places in kinds:
+        if found := places():
+            match = _choose(found, kind, quote, response, rest)
+            if _rank(response, *match.span) < CUT:
+                return match
+            cut = cut or match
+    return cut

@@ -4,7 +4,7 @@ Read with ruamel (YAML 1.2, so that `1e-4` is a number). Every complaint names t
 allowed and, for an unknown key, the nearest valid name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -155,6 +155,7 @@ class Rollout(Sampling):
 
 
 class Reflect(Sampling):
+    enabled: bool
     constrain: bool
     quote_chars: tuple[Positive, Positive]
     shard_rows: Positive
@@ -168,6 +169,10 @@ class Reflect(Sampling):
 
 
 class Align(Section):
+    teacher_context: Literal["idea", "peer", "reference"]
+    mask: Literal["quote", "all"]
+    correct: Literal["use", "skip"]
+    all_success: Literal["use", "skip"]
     quote_not_found: Literal["drop", "whole", "from_first_difference"]
     spans: Literal["first_to_end", "spans", "first_to_end_of_step"]
     fuzzy_threshold: Annotated[float, Field(ge=50)]
@@ -309,25 +314,57 @@ def load_params(file: Path) -> Params:
         raise RosdError("\n".join(_explain(e, file) for e in error.errors())) from None
 
 
-def rewrite_loop(file: Path, iterations: int) -> None:
-    """Set `loop:` to i1..iN, each from the one before; comments and all else stay as they are."""
-    if iterations < 1:
-        raise RosdError(f"loop: {iterations} iterations asked for; at least 1 is needed.")
+# Methods as settings of (teacher context, mask) over the same tables; see the README.
+METHODS: dict[str, dict[str, Any]] = {
+    "rosd": {"enabled": True, "teacher_context": "idea", "mask": "quote"},
+    "rosd-no-localize": {"enabled": True, "teacher_context": "idea", "mask": "all"},
+    "rosd-no-idea": {"enabled": True, "teacher_context": "peer", "mask": "quote"},
+    "sdpo": {"enabled": False, "teacher_context": "peer", "mask": "all"},
+    "opsd": {"enabled": False, "teacher_context": "reference", "mask": "all"},
+}
+
+
+def _rewrite(file: Path, change: Callable[[Any, YAML], None]) -> None:
+    """Change params.yaml in place: comments and all else stay, a bad result is refused."""
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
     data = yaml.load(file.read_text(encoding="utf-8"))
-    loop = data["loop"]
-    for key in list(loop):
-        if key not in {f"i{n}" for n in range(1, iterations + 1)}:
-            del loop[key]
-    for n in range(1, iterations + 1):
-        if f"i{n}" not in loop:
-            item = yaml.map(start=f"i{n - 1}" if n > 1 else "base")
-            item.fa.set_flow_style()
-            loop[f"i{n}"] = item
+    change(data, yaml)
     temporary = file.with_name(f".{file.name}.tmp")
     with temporary.open("w", encoding="utf-8") as stream:
         yaml.dump(data, stream)
     load_params(temporary)
     temporary.replace(file)
+
+
+def rewrite_method(file: Path, name: str) -> None:
+    """Set reflect.enabled, align.teacher_context and align.mask to those of a method."""
+    if name not in METHODS:
+        raise RosdError(f"method: {name!r} is unknown; there are: {', '.join(METHODS)}.")
+    load_params(file)
+
+    def change(data: Any, yaml: YAML) -> None:
+        for key, value in METHODS[name].items():
+            data["reflect" if key == "enabled" else "align"][key] = value
+
+    _rewrite(file, change)
+
+
+def rewrite_loop(file: Path, iterations: int) -> None:
+    """Set `loop:` to i1..iN, each from the one before; comments and all else stay as they are."""
+    if iterations < 1:
+        raise RosdError(f"loop: {iterations} iterations asked for; at least 1 is needed.")
+
+    def change(data: Any, yaml: YAML) -> None:
+        loop = data["loop"]
+        for key in list(loop):
+            if key not in {f"i{n}" for n in range(1, iterations + 1)}:
+                del loop[key]
+        for n in range(1, iterations + 1):
+            if f"i{n}" not in loop:
+                item = yaml.map(start=f"i{n - 1}" if n > 1 else "base")
+                item.fa.set_flow_style()
+                loop[f"i{n}"] = item
+
+    _rewrite(file, change)

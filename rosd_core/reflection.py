@@ -19,13 +19,21 @@ if TYPE_CHECKING:  # torch is needed where an engine runs, not to parse
 
     from rosd_core.engine import Decoding, Engine
 
-_THOUGHT = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
-_FENCE = re.compile(r"^[ \t]*```[^\n]*\n?|\n?[ \t]*```[ \t]*$", re.MULTILINE)
+_CLOSED_THOUGHT = re.compile(
+    r"<think(?:ing)?>(?:(?!<think(?:ing)?>).)*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE
+)
+_END_OF_THOUGHT = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
+_OPEN_THOUGHT = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
+_FENCE = re.compile(
+    r"(?<![^\n])[ \t]{0,8}```[\w+-]{0,20}[ \t]{0,8}(?=<|\n|\Z)\n?|```[ \t]{0,8}(?=\n|\Z)"
+)
 # The published contract misspells it `explaination`; models misspell the rest.
 _QUOTE_NAME, _IDEA_NAME = r"err?or[ _-]?quotes?", r"expl(?:ain|an)ations?"
 _TAG = re.compile(
-    rf"<\s*(?P<close>/?)\s*(?:(?P<quote>{_QUOTE_NAME})|(?P<idea>{_IDEA_NAME}))\s*>?", re.IGNORECASE
+    rf"<\s{{0,3}}(?P<close>/?)\s{{0,3}}(?:(?P<quote>{_QUOTE_NAME})|(?P<idea>{_IDEA_NAME}))\s{{0,3}}>?",
+    re.IGNORECASE,
 )
+_LITERAL_QUOTE = re.compile(r"<error_quote>(.*?)</error_quote>", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -44,34 +52,63 @@ def format_reflection(quote: str | None, idea: str, check: str = "") -> str:
     return f"{check}{head}<explanation>{idea}</explanation>"
 
 
-def _sections(text: str) -> list[tuple[str, str, bool]]:
-    """(name, content, closed) of each opened tag, in order; what is not closed ends at the next tag
-    or at the end.
+def _answer_part(raw: str) -> str:
+    """What follows the thinking: blocks are cut out, and all before a closing tag that was never
+    opened (a prompt may open it). A block that never ends is all there is.
     """
-    sections, tags = [], list(_TAG.finditer(text))
-    for number, tag in enumerate(tags):
-        following = tags[number + 1] if number + 1 < len(tags) else None
-        if not tag["close"]:
-            name = "quote" if tag["quote"] else "idea"
-            content = text[tag.end() : following.start() if following else len(text)]
-            closed = following is not None and bool(following["close"]) and bool(following[name])
-            sections.append((name, content, closed))
+    text = _CLOSED_THOUGHT.sub("", raw)
+    closers = list(_END_OF_THOUGHT.finditer(text))
+    if closers:
+        text = text[closers[-1].end() :]
+    return "" if _OPEN_THOUGHT.match(text) else text
+
+
+def without_thoughts(text: str) -> str:
+    """A response without its thinking: what may be shown as a demonstration."""
+    answer = _answer_part(text)
+    return text if answer == text else answer.lstrip()
+
+
+def _sections(text: str) -> list[tuple[str, str, bool]]:
+    """(name, content, closed) of each opened tag, in order.
+
+    What is not closed ends at the next tag or at the end. An explanation that is closed before the
+    next one opens is taken whole: quote tags in it belong to its words.
+    """
+    sections, tags, number = [], list(_TAG.finditer(text)), 0
+    while number < len(tags):
+        tag, number = tags[number], number + 1
+        if tag["close"]:
+            continue
+        name = "quote" if tag["quote"] else "idea"
+        last = number
+        if name == "idea":
+            ends = (n for n in range(number, len(tags)) if tags[n]["idea"])
+            last = next(ends, number)
+            if last < len(tags) and not tags[last]["close"]:
+                last = number
+        following = tags[last] if last < len(tags) else None
+        content = text[tag.end() : following.start() if following else len(text)]
+        closed = following is not None and bool(following["close"]) and bool(following[name])
+        sections.append((name, _TAG.sub("", content) if name == "idea" else content, closed))
+        number = last
     return sections
 
 
 def _json_sections(text: str) -> list[tuple[str, str, bool]]:
     """The sections of an answer that is a JSON object in place of tags."""
-    at, end = text.find("{"), text.rfind("}")
+    at = text.find("{")
     try:
-        data = json.loads(text[at : end + 1]) if 0 <= at < end else None
-    except ValueError:
+        data = json.JSONDecoder(strict=False).raw_decode(text, at)[0] if at >= 0 else None
+    except (ValueError, RecursionError):
         return []
     sections = []
     for key, value in (data if isinstance(data, dict) else {}).items():
         named = _TAG.match(f"<{key}>")
         for content in value if isinstance(value, list) else [value]:
             if named and isinstance(content, str):
-                sections.append(("quote" if named["quote"] else "idea", content, True))
+                clean = content.encode("utf-8", "replace").decode()  # no lone surrogates
+                sections.append(("quote" if named["quote"] else "idea", clean, True))
     return sections
 
 
@@ -84,7 +121,7 @@ def parse_reflection(raw: str, kind: str, finish_reason: str) -> Reflection:
     (`several_ideas`); a JSON object may stand for the tags (`json`).
     """
     repairs = []
-    text = _THOUGHT.sub("", raw)
+    text = _answer_part(raw)
     repairs += ["thought"] * (text != raw)
     if "```" in text:
         text = _FENCE.sub("", text)
@@ -109,6 +146,22 @@ def parse_reflection(raw: str, kind: str, finish_reason: str) -> Reflection:
     return Reflection(tuple(quotes), idea, status, tuple(repairs))
 
 
+def parse_constrained(raw: str, response: str, finish_reason: str) -> Reflection:
+    """Read a reflection that was decoded under the quote grammar: only quotes in the very tags of
+    the grammar count, and each is a piece of the response.
+
+    Elsewhere the grammar leaves the reflector free, so that a misspelt tag there, which
+    `parse_reflection` would mend, could hold anything.
+    """
+    loose = parse_reflection(raw, "wrong", finish_reason)
+    found = (quote for quote in _LITERAL_QUOTE.findall(raw) if quote.strip())
+    quotes = tuple(dict.fromkeys(quote for quote in found if quote in response))
+    status = loose.status
+    if loose.idea is not None:
+        status = "ok" if quotes else "no_quote"
+    return Reflection(quotes, loose.idea, status, loose.repairs)
+
+
 def without_quotes(raw: str, quotes: Sequence[str]) -> str:
     """What the reflector wrote beside its quotes: it can tell between several places of a quote."""
     text = _TAG.sub(" ", raw)
@@ -117,12 +170,12 @@ def without_quotes(raw: str, quotes: Sequence[str]) -> str:
     return text
 
 
-def choose_peers(rollouts: pl.DataFrame, seed: int) -> pl.DataFrame:
+def choose_peers(rollouts: pl.DataFrame, seed: int, enabled: bool = True) -> pl.DataFrame:
     """Kind, peer and skip reason of every rollout.
 
-    A wrong rollout gets one of its group's correct rollouts, drawn by a seed of its own, so that
-    one peer does not serve the whole group. A group without success is skipped: there is nothing to
-    show to the reflector.
+    The peer is one of the group's correct rollouts, never the rollout itself, drawn by a seed of
+    its own, so that one peer does not serve the whole group. A wrong rollout of a group without
+    success is skipped: there is nothing to show to the reflector.
     """
     correct = (
         rollouts.filter("success")
@@ -134,17 +187,19 @@ def choose_peers(rollouts: pl.DataFrame, seed: int) -> pl.DataFrame:
     )
 
     def pick(row: dict) -> str | None:
-        if row["success"] or row["peers"] is None:
+        peers = [peer for peer in row["peers"] or [] if peer != row["rollout_id"]]
+        if not peers:
             return None
-        return row["peers"][row_seed(seed, "peer", row["rollout_id"]) % len(row["peers"])]
+        return peers[row_seed(seed, "peer", row["rollout_id"]) % len(peers)]
 
     peers = [pick(row) for row in rows.iter_rows(named=True)]
+    reason = pl.when(pl.col("peers").is_null()).then(pl.lit("no_success"))
     return rows.select(
         "rollout_id",
         "problem_id",
         pl.when("success").then(pl.lit("correct")).otherwise(pl.lit("wrong")).alias("kind"),
         pl.Series("peer_id", peers, pl.String),
-        pl.when(pl.col("peers").is_null()).then(pl.lit("no_success")).alias("skip_reason"),
+        (reason if enabled else pl.lit("disabled")).alias("skip_reason"),
     )
 
 
@@ -175,7 +230,9 @@ def reflection_tasks(
         if task["skip_reason"] is None and task["kind"] == "correct":
             messages = prompts.reflect_correct(**known, correct=own)
         elif task["skip_reason"] is None:
-            messages = prompts.reflect_wrong(**known, correct=response[task["peer_id"]], wrong=own)
+            messages = prompts.reflect_wrong(
+                **known, correct=without_thoughts(response[task["peer_id"]]), wrong=own
+            )
         tasks.append(task | {"messages": messages, "response": own})
     return tasks
 
@@ -203,12 +260,13 @@ def reflect_rows(
         return quote_grammar(task["response"], *quote_chars)
 
     asked = [t for t in tasks if t["messages"] is not None]
+    grammars = {t["rollout_id"]: grammar(t) for t in asked}
     requests = [
         Request(
             t["rollout_id"],
             encode_chat(tokenizer, t["messages"]),
             row_seed(seed, iteration, t["rollout_id"]),
-            grammar(t),
+            grammars[t["rollout_id"]],
         )
         for t in asked
     ]
@@ -223,7 +281,10 @@ def reflect_rows(
         if task["rollout_id"] in answers:
             answer = answers[task["rollout_id"]]
             raw = decode(tokenizer, answer.token_ids)
-            parsed = parse_reflection(raw, task["kind"], answer.finish_reason)
+            if grammars[task["rollout_id"]]:
+                parsed = parse_constrained(raw, task["response"], answer.finish_reason)
+            else:
+                parsed = parse_reflection(raw, task["kind"], answer.finish_reason)
             row |= {"raw": raw} | asdict(parsed)
         rows.append(row)
     return rows

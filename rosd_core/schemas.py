@@ -89,7 +89,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             "peer_id",
             _STR,
             "id",
-            "rollout shown as the correct solution; null for kind correct",
+            "a correct rollout of the group, never itself: shown for kind wrong; null if none",
             nullable=True,
         ),
         _field(
@@ -122,7 +122,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             "skip_reason",
             _STR,
             "enum",
-            "no_success (no correct peer in the group); null unless skipped",
+            "no_success (no correct peer in the group) | disabled; null unless skipped",
             nullable=True,
         ),
     ),
@@ -130,6 +130,13 @@ SCHEMAS: dict[str, pa.Schema] = {
         _ROLLOUT_ID,
         _PROBLEM_ID,
         _field("kind", _STR, "wrong|correct", "from the reflection"),
+        _field(
+            "context",
+            _STR,
+            "enum",
+            "what the teacher reads: idea | peer | reference; null where skipped",
+            nullable=True,
+        ),
         _field(
             "quotes",
             _QUOTES,
@@ -164,7 +171,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             "skip_reason",
             _STR,
             "enum",
-            "why skipped: the reflection's status or skip_reason, quote_not_found, no_token",
+            "why skipped: the reflection's status or skip_reason, quote_not_found, no_token, "
+            "lone_success (no peer), correct, all_success",
             nullable=True,
         ),
     ),

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from rosd_core.divergence import jsd, with_tail
 from rosd_core.engine import Engine, Scored, TokenLogprobs, encode_chat
 from rosd_core.prompts import Prompts
+from rosd_core.reflection import without_thoughts
 from rosd_core.shards import Rows
 from rosd_core.tables import join_rows
 
@@ -30,13 +31,22 @@ def score_tasks(
     """
     by_id = {p["problem_id"]: p for p in problems.iter_rows(named=True)}
     supervised = alignments.filter(pl.col("status") == "supervised")
-    idea = dict(reflections.select("rollout_id", "idea").iter_rows())
+    reflected = {r["rollout_id"]: r for r in reflections.iter_rows(named=True)}
+    response = dict(rollouts.select("rollout_id", "response").iter_rows())
     tasks = []
     for alignment, rollout in join_rows(supervised, rollouts):
         problem, positions = by_id[alignment["problem_id"]], alignment["positions"]
-        messages = prompts.with_idea(
-            problem["prompt"], idea[alignment["rollout_id"]], problem["system"]
-        )
+        reflection, asked = reflected[alignment["rollout_id"]], problem["prompt"]
+        if alignment["context"] == "idea":
+            messages = prompts.with_idea(asked, reflection["idea"], problem["system"])
+        else:
+            reference = alignment["context"] == "reference"
+            shown = (
+                problem["solution"]
+                if reference
+                else without_thoughts(response[reflection["peer_id"]])
+            )
+            messages = prompts.with_solution(asked, shown, problem["system"])
         tasks.append(
             {
                 "rollout_id": alignment["rollout_id"],

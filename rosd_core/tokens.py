@@ -158,12 +158,14 @@ class _Chain:
         return token.encode() if byte is None else byte
 
 
-def _settle_fallback_bytes(pieces: list[bytes], is_byte: Sequence[bool]) -> None:
+def _settle_fallback_bytes(
+    pieces: list[bytes], is_byte: Sequence[bool], is_silent: Sequence[bool]
+) -> None:
     """A run of fallback bytes is text if it is UTF-8 as a whole; else every byte is U+FFFD."""
     at = 0
     while at < len(pieces):
         end = at
-        while end < len(pieces) and (is_byte[end] or not pieces[end]):
+        while end < len(pieces) and (is_byte[end] or is_silent[end]):
             end += 1
         run = b"".join(pieces[at:end])
         try:
@@ -235,7 +237,8 @@ class TokenMap:
                     token = self._text_of(ids[t]) or ""
                     pieces[t] = self.chain.token_bytes(token, t == first, t == last)
         if not self.byte_ids.isdisjoint(ids):
-            _settle_fallback_bytes(pieces, [i in self.byte_ids for i in ids])
+            silent = [self._text_of(i) is None for i in ids]
+            _settle_fallback_bytes(pieces, [i in self.byte_ids for i in ids], silent)
         strip = self.chain.strip
         if strip is not None:
             mark = strip["content"].encode()

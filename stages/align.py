@@ -4,6 +4,8 @@ in  data/problems.parquet, rollouts and reflections of the iteration, tokenizer 
 out iterations/<iteration>/alignments.parquet (table alignments), metrics/align-<iteration>.json
 """
 
+import polars as pl
+
 from rosd_core.align import align_row, alignment_metrics
 from rosd_core.params import Params
 from rosd_core.tables import join_rows, read_table, to_arrow, write_table
@@ -20,10 +22,20 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     token_map = TokenMap.of_folder(paths.model(start_of(params, iteration)))
     response = dict(rollouts.select("rollout_id", "response").iter_rows())
     rows = []
+    has_reference = {p["problem_id"]: p["solution"] is not None for p in problems}
+    missed = set(rollouts.filter(~pl.col("success"))["problem_id"])
     for reflection, rollout in join_rows(reflections, rollouts):
-        spans = token_map.spans(rollout["response_ids"], rollout["response"])
-        peer = response.get(reflection["peer_id"])
-        rows.append(align_row(reflection, rollout, peer, spans, **params.align.model_dump()))
+        problem_id = rollout["problem_id"]
+        row = align_row(
+            reflection,
+            rollout,
+            response.get(reflection["peer_id"]),
+            token_map.spans(rollout["response_ids"], rollout["response"]),
+            has_reference=has_reference.get(problem_id, False),
+            group_all_success=problem_id not in missed,
+            **params.align.model_dump(),
+        )
+        rows.append(row)
     write_table("alignments", to_arrow("alignments", rows), paths.table("alignments", iteration))
     metrics = alignment_metrics(rows, known_errors(problems, rollouts.to_dicts()))
     write_json(paths.metrics("align", iteration), metrics)

@@ -111,6 +111,20 @@ def loop(iterations: int, params: ParamsFile = DEFAULT_PARAMS) -> None:
 
 
 @app.command()
+def method(name: str, params: ParamsFile = DEFAULT_PARAMS) -> None:
+    """Set a method in params.yaml: rosd, rosd-no-localize, rosd-no-idea, sdpo or opsd."""
+    from rosd_core.errors import RosdError
+    from rosd_core.params import rewrite_method
+
+    try:
+        rewrite_method(params, name)
+    except RosdError as error:
+        typer.echo(f"rosd method: {error}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"{params}: method is {name}")
+
+
+@app.command()
 def hashes(params: ParamsFile = DEFAULT_PARAMS) -> None:
     """Print a content hash of every table and of every model's weights: equal runs, equal lines."""
     from rosd_core.hashing import file_hash, table_hash

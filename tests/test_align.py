@@ -1,5 +1,7 @@
 """From quotes to supervised tokens, with indices derived by hand."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -108,21 +110,27 @@ ROLLOUT = {
 }
 
 
+RULES: dict[str, Any] = {
+    "has_reference": True,
+    "group_all_success": False,
+    "teacher_context": "idea",
+    "mask": "quote",
+    "correct": "use",
+    "all_success": "use",
+    "spans": "first_to_end",
+    "fuzzy_threshold": 101,
+}
+
+
 def reflection(**changes):
     usual = {"kind": "wrong", "status": "ok", "skip_reason": None, "raw": "", "quotes": ["b=2"]}
+    usual |= {"peer_id": "p/9", "idea": "b is 9"}
     return usual | changes
 
 
-def align(peer="a=1\nb=9\nAnswer: 9", policy="drop", rollout=None, **changes):
-    return align_row(
-        reflection(**changes),
-        rollout or ROLLOUT,
-        peer,
-        SPANS,
-        quote_not_found=policy,
-        spans="first_to_end",
-        fuzzy_threshold=101,
-    )
+def align(peer="a=1\nb=9\nAnswer: 9", policy="drop", rollout=None, rules=None, **changes):
+    options: dict[str, Any] = RULES | {"quote_not_found": policy} | (rules or {})
+    return align_row(reflection(**changes), rollout or ROLLOUT, peer, SPANS, **options)
 
 
 def test_eligibility_is_decided_by_status_kind_and_match():
@@ -140,6 +148,45 @@ def test_eligibility_is_decided_by_status_kind_and_match():
     assert brief(status="no_idea") == ("skipped", None, "drop", "no_idea")
     skipped = brief(status="skipped", skip_reason="no_success")
     assert skipped == ("skipped", None, "drop", "no_success")
+
+
+NOTHING = {"status": "skipped", "skip_reason": "disabled", "idea": None, "quotes": None}
+OPSD = {"teacher_context": "reference", "mask": "all"}
+SDPO = {"teacher_context": "peer", "mask": "all"}
+NO_IDEA = {"teacher_context": "peer"}
+
+
+@pytest.mark.parametrize(
+    ("rules", "changes", "expected"),
+    [
+        ({}, {}, ("idea", 4)),
+        ({"mask": "all"}, {}, ("idea", 0)),
+        ({"mask": "all"}, {"status": "no_quote", "quotes": []}, ("idea", 0)),
+        (NO_IDEA, {}, ("peer", 4)),
+        (NO_IDEA, {"status": "no_idea", "idea": None}, ("peer", 4)),
+        (NO_IDEA, {"kind": "correct", "quotes": []}, ("peer", 0)),
+        (NO_IDEA, {"kind": "correct", "quotes": [], "peer_id": None}, "lone_success"),
+        (NO_IDEA, {"status": "no_quote", "quotes": []}, "no_quote"),
+        (SDPO, NOTHING, ("peer", 0)),
+        (SDPO, NOTHING | {"peer_id": None}, "no_success"),
+        (OPSD, NOTHING | {"peer_id": None}, ("reference", 0)),
+        (OPSD | {"has_reference": False}, NOTHING, ("peer", 0)),
+        (OPSD | {"has_reference": False}, NOTHING | {"peer_id": None}, "no_success"),
+        ({}, NOTHING, "disabled"),
+        ({"correct": "skip"}, {"kind": "correct", "quotes": []}, "correct"),
+        (
+            {"all_success": "skip", "group_all_success": True},
+            {"kind": "correct", "quotes": []},
+            "all_success",
+        ),
+    ],
+)
+def test_methods_are_settings_of_context_and_mask(rules, changes, expected):
+    row = align(rules=rules, **changes)
+    if isinstance(expected, str):
+        assert (row["status"], row["skip_reason"], row["context"]) == ("skipped", expected, None)
+    else:
+        assert (row["context"], row["first_token"]) == expected
 
 
 def test_all_quotes_are_stored_and_one_that_is_found_is_enough():

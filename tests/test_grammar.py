@@ -53,6 +53,7 @@ def test_rows_with_and_without_grammar_in_one_batch(engine, tokenizer):
 
 def test_the_whole_grammar_is_valid_and_an_empty_response_has_none(engine, tokenizer):
     assert quote_grammar("", 4, 20) is None
+    assert quote_grammar(" \n", 4, 20) is None  # nothing that could be seen
     for response in RESPONSES:
         (done,) = replies(engine, tokenizer, [quote_grammar(response, 4, 20)])
         assert done[1].token_ids

@@ -1,7 +1,7 @@
 import pytest
 
 from rosd_core.errors import RosdError
-from rosd_core.params import load_params, rewrite_loop
+from rosd_core.params import METHODS, load_params, rewrite_loop, rewrite_method
 from tests.conftest import ROOT, write_params
 
 
@@ -56,3 +56,25 @@ def test_rewriting_the_loop_keeps_everything_else(tmp_path):
     assert file.read_text().split() == before.split()  # comments too; only spacing may move
     with pytest.raises(RosdError, match="at least 1"):
         rewrite_loop(file, 0)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_is_three_settings_and_nothing_else(tmp_path, name):
+    file = tmp_path / "params.yaml"
+    before = (ROOT / "params.yaml").read_text()
+    file.write_text(before)
+    rewrite_method(file, name)
+    params, wanted = load_params(file), METHODS[name]
+    assert params.reflect.enabled == wanted["enabled"]
+    assert (params.align.teacher_context, params.align.mask) == (
+        wanted["teacher_context"],
+        wanted["mask"],
+    )
+    rewrite_method(file, "rosd")
+    assert file.read_text() == before  # comments and layout included
+
+
+def test_an_unknown_method_is_refused(tmp_path):
+    file = write_params(tmp_path, {})
+    with pytest.raises(RosdError, match="'opd' is unknown; there are: rosd, "):
+        rewrite_method(file, "opd")

@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 from rosd_core.reflection import (
     choose_peers,
     format_reflection,
+    parse_constrained,
     parse_reflection,
     without_quotes,
+    without_thoughts,
 )
 
 QUOTE, IDEA = "<error_quote>1+1=3</error_quote>", "<explanation>It is 2.</explanation>"
@@ -118,9 +120,56 @@ def test_peers_are_correct_rollouts_of_the_group_and_differ():
     chosen = {peers[f"p/{g}"]["peer_id"] for g in range(20)}
     assert chosen <= {f"p/{g}" for g in range(20, 25)}
     assert len(chosen) > 1  # not the first peer for the whole group
-    assert peers["p/20"]["peer_id"] is None
+    others = {peers[f"p/{g}"]["peer_id"] for g in range(20, 25)}
+    assert all(peers[f"p/{g}"]["peer_id"] not in (None, f"p/{g}") for g in range(20, 25))
+    assert others <= {f"p/{g}" for g in range(20, 25)}
+    assert peers["r/0"]["peer_id"] is None  # a lone success is nobody's peer
     assert peers["p/20"]["kind"] == "correct"
     assert peers["q/0"]["skip_reason"] == "no_success"
     assert peers["r/0"]["skip_reason"] is None
     assert choose_peers(frame, 1).equals(choose_peers(frame, 1))
     assert not choose_peers(frame, 1).equals(choose_peers(frame, 2))
+    assert set(choose_peers(frame, 1, enabled=False)["skip_reason"]) == {"disabled"}
+
+
+def test_demonstrations_are_shown_without_thoughts():
+    assert without_thoughts("<think>\nhm\n</think>\n\nx = 2") == "x = 2"
+    assert without_thoughts("  x = 2") == "  x = 2"
+
+
+@pytest.mark.parametrize(
+    ("raw", "quotes", "idea"),
+    [
+        # thinking that the prompt opened, thinking within thinking, thinking that never ends
+        (f"<error_quote>draft</error_quote></think>{QUOTE}{IDEA}", ("1+1=3",), "It is 2."),
+        (f"<think>a <think> b</think> c</think>{QUOTE}{IDEA}", ("1+1=3",), "It is 2."),
+        (f"<think>{QUOTE}{IDEA}", (), None),
+        # an explanation that speaks of the tags
+        (
+            f"{QUOTE}<explanation>What <error_quote>stands</error_quote> here is 2.</explanation>",
+            ("1+1=3",),
+            "What stands here is 2.",
+        ),
+        # code within the quote is no fence
+        ("<error_quote>x = `1`</error_quote>" + IDEA, ("x = `1`",), "It is 2."),
+        # JSON with something after it, and with a lone surrogate
+        ('{"error_quote": "1+1=3", "explanation": "two"} done}', ("1+1=3",), "two"),
+        ('{"error_quote": "1+1=3", "explanation": "\\ud800"}', ("1+1=3",), "?"),
+    ],
+)
+def test_what_real_reflectors_wrote(raw, quotes, idea):
+    parsed = parse_reflection(raw, "wrong", "stop")
+    assert (parsed.quotes, parsed.idea) == (quotes, idea)
+
+
+def test_deep_json_and_many_spaces_are_read_at_once():
+    assert parse_reflection('{"error_quote":' * 50_000, "wrong", "stop").status != "ok"
+    assert parse_reflection("<" + " " * 50_000, "wrong", "stop").idea is None
+    assert parse_reflection("<think>" * 10_000, "wrong", "stop").idea is None
+
+
+def test_under_the_grammar_only_its_own_tags_count():
+    raw = f"<error quote>made up</error quote>{QUOTE}{IDEA}"
+    parsed = parse_constrained(raw, "so 1+1=3 here", "stop")
+    assert (parsed.quotes, parsed.status) == (("1+1=3",), "ok")
+    assert parse_constrained(raw, "nothing of it", "stop").status == "no_quote"

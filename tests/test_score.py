@@ -7,22 +7,26 @@ from rosd_core.score import score_rows, score_tasks
 from tests.test_prompts import PROMPTS
 
 
-def tables(positions=(2, 3), status="supervised"):
-    problems = pl.DataFrame({"problem_id": ["p"], "prompt": ["1+1?"], "system": [None]})
+def tables(positions=(2, 3), status="supervised", context="idea"):
+    problems = pl.DataFrame(
+        {"problem_id": ["p"], "prompt": ["1+1?"], "system": [None], "solution": ["1+1=2"]}
+    )
     rollouts = pl.DataFrame(
         {
-            "rollout_id": ["p/0"],
-            "prompt_ids": [[5, 6, 7]],
-            "response_ids": [[8, 9, 10, 2]],
-            "behaviour_logp": [[-0.1, -0.2, -0.3, -0.4]],
+            "rollout_id": ["p/0", "p/1"],
+            "prompt_ids": [[5, 6, 7]] * 2,
+            "response_ids": [[8, 9, 10, 2], [8, 2]],
+            "response": ["1+1=3", "it is 2"],
+            "behaviour_logp": [[-0.1, -0.2, -0.3, -0.4], [-0.1, -0.2]],
         }
     )
-    reflections = pl.DataFrame({"rollout_id": ["p/0"], "idea": ["carry"]})
+    reflections = pl.DataFrame({"rollout_id": ["p/0"], "idea": ["carry"], "peer_id": ["p/1"]})
     alignments = pl.DataFrame(
         {
             "rollout_id": ["p/0"],
             "problem_id": ["p"],
             "status": [status],
+            "context": [context],
             "positions": [list(positions)],
         }
     )
@@ -39,6 +43,10 @@ def test_tasks_hold_the_suffix_and_the_teacher_reads_the_idea(tokenizer):
     assert task["behaviour_logp"] == pytest.approx([-0.3, -0.4])  # tokens 2 and 3 of 0..3
     idea = encode_chat(tokenizer, PROMPTS.with_idea("1+1?", "carry"))
     assert task["teacher_prompt_ids"] == idea
+    for context, shown in (("peer", "it is 2"), ("reference", "1+1=2")):
+        (task,) = score_tasks(**tables(context=context), tokenizer=tokenizer, prompts=PROMPTS)
+        asked = encode_chat(tokenizer, PROMPTS.with_solution("1+1?", shown))
+        assert task["teacher_prompt_ids"] == asked
     assert score_tasks(**tables(status="skipped"), tokenizer=tokenizer, prompts=PROMPTS) == []
 
 
