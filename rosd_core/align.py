@@ -4,6 +4,7 @@ Whether and where a response is distilled is decided here, once; later stages ob
 by `rosd_core.match`, the characters of each sampled token by `rosd_core.tokens`.
 """
 
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,8 +80,11 @@ def choose_context(
     """What the teacher reads beside the problem (idea | peer | reference), or why it can read
     nothing.
 
-    `reference` falls to a peer where the data bring no solution, as in OPSD.
+    `reference` falls to a peer where the data bring no solution, as in OPSD. `none`: there is no
+    teacher.
     """
+    if wanted == "none":
+        return "none", None
     if wanted == "reference" and has_reference:
         return "reference", None
     if wanted in ("peer", "reference"):
@@ -92,6 +96,21 @@ def choose_context(
     return None, reflection["skip_reason"] or reflection["status"]
 
 
+def advantages(rewards: dict[str, dict[str, float]]) -> dict[str, float | None]:
+    """Group-normalised advantage of each rollout, from problem_id -> rollout_id -> reward.
+
+    A = (r - mean of the group) / standard deviation of the group; None where all rewards of a group
+    are equal: nothing can be learnt from it. Source: arXiv 2402.03300 (GRPO), section 4.1.2.
+    """
+    found: dict[str, float | None] = {}
+    for group in rewards.values():
+        values = list(group.values())
+        mean, spread = statistics.fmean(values), statistics.pstdev(values)
+        for rollout_id, reward in group.items():
+            found[rollout_id] = (reward - mean) / spread if spread > 0 else None
+    return found
+
+
 def align_row(
     reflection: dict[str, Any],
     rollout: dict[str, Any],
@@ -100,10 +119,13 @@ def align_row(
     *,
     has_reference: bool,
     group_all_success: bool,
+    advantage: float | None,
     teacher_context: str,
     mask: str,
+    wrong: str,
     correct: str,
     all_success: str,
+    weight: str,
     quote_not_found: str,
     spans: str,
     fuzzy_threshold: float,
@@ -111,7 +133,8 @@ def align_row(
     """One row of `alignments`.
 
     With `mask` all, and for correct rollouts, every token is supervised; with `quote`, a wrong one
-    as `spans` says of the quotes that are found. Where none is, `quote_not_found` says what
+    as `spans` says of the quotes that are found. `weight` of the row is one or its `advantage`.
+    Where no quote is found, `quote_not_found` says what
     happens: `drop` the row, take it `whole`, or `from_first_difference` to the correct response
     `peer` of its group.
     """
@@ -125,6 +148,7 @@ def align_row(
         "positions": [],
         "first_token": None,
         "response_tokens": count,
+        "weight": 1.0 if weight == "one" else advantage,
         "policy": "drop",
         "status": "skipped",
         "skip_reason": None,
@@ -142,6 +166,10 @@ def align_row(
             reason = "correct"
         elif all_success == "skip" and group_all_success:
             reason = "all_success"
+    elif wrong == "skip":
+        reason = "wrong"
+    if row["weight"] is None:
+        reason = "no_contrast"
     if reason is not None:
         return row | {"skip_reason": reason}
     if reflection["kind"] == "correct" or mask == "all":

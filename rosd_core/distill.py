@@ -1,11 +1,15 @@
 """Distillation: one pass over the score table, the student pulled to the teacher at the supervised
 tokens alone.
 
-    loss = sum over supervised tokens t of  w_t JSD_alpha(S_t, T_t)  /  number of supervised tokens
-    of the step
+    divergence       sum over supervised tokens t of  r w_t JSD_alpha(S_t, T_t)
+    cross_entropy    sum of  -r log S_t(y_t)
+    policy_gradient  sum of  -min(rho_t r, clip(rho_t, 1 - c, 1 + c) r)
 
-w_t is the clipped importance weight. The sum is divided by the tokens of the whole optimizer step,
-so that the result does not depend on how the step is cut into batches. Source: arXiv 2605.28014.
+w_t = min(rho_t, importance_clip) is the clipped importance weight, rho_t = S_t(y_t) / behaviour
+probability of the sampled token y_t, r the row's weight (1, or its advantage). The sum is divided
+by the tokens of the whole optimizer step, so that the result does not depend on how the step is cut
+into batches. Source: arXiv 2605.28014 (ROSD), 2402.03300 (GRPO, equation 3 without its KL term,
+averaged over tokens).
 
 Dimension names: N supervised token, K support, V vocabulary.
 """
@@ -42,11 +46,15 @@ class StepLog:
 
 
 def batch_loss(
-    model: PreTrainedModel, rows: Sequence[dict[str, Any]], pad_id: int, alpha: float, clip: float
+    model: PreTrainedModel,
+    rows: Sequence[dict[str, Any]],
+    pad_id: int,
+    alpha: float,
+    clip: float,
+    loss: str = "divergence",
+    policy_clip: float = 0.2,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Summed (not averaged) weighted divergence of a batch of score rows, and the unclipped weights
-    (N,).
-    """
+    """Summed (not averaged) loss of a batch of score rows, and the unclipped ratios rho (N,)."""
     pairs = [(r["prompt_ids"], r["response_ids"], r["positions"]) for r in rows]
     logits_NV, targets_N, _ = supervised_logits(model, pairs, pad_id)
     logp_NV = torch.log_softmax(logits_NV.float(), dim=-1)
@@ -56,16 +64,38 @@ def batch_loss(
             [entry for row in rows for entry in row[name]], dtype=dtype, device=logp_NV.device
         )
 
+    token_N = gather_support(logp_NV, targets_N.unsqueeze(1)).squeeze(1)
+    behaviour_N = column("behaviour_logp", torch.float32)
+    ratio_N = (token_N.detach() - behaviour_N).exp()
+    weights = [float(row["weight"]) for row in rows for _ in row["positions"]]
+    row_N = torch.tensor(weights, device=logp_NV.device)
+    if loss == "cross_entropy":
+        return -(row_N * token_N).sum(), ratio_N
+    if loss == "policy_gradient":
+        now_N = (token_N - behaviour_N).exp()
+        near_N = now_N.clamp(1 - policy_clip, 1 + policy_clip)
+        return -torch.minimum(now_N * row_N, near_N * row_N).sum(), ratio_N
     support_NK = column("support_ids", torch.long)
     teacher_NC = with_tail(
         column("support_logp", torch.float32), column("tail_logp", torch.float32)
     )
     student_NC = with_tail(gather_support(logp_NV, support_NK))
-    token_N = gather_support(logp_NV, targets_N.unsqueeze(1)).squeeze(1)
-    behaviour_N = column("behaviour_logp", torch.float32)
-    weight_N = importance_weight(token_N, behaviour_N, clip)
-    ratio_N = (token_N.detach() - behaviour_N).exp()
+    weight_N = row_N * importance_weight(token_N, behaviour_N, clip)
     return (weight_N * jsd(student_NC, teacher_NC, alpha)).sum(), ratio_N
+
+
+def refuse_unscored(rows: Sequence[dict[str, Any]], loss: str) -> None:
+    """Raises RosdError where there is nothing to train on, or no teacher for a divergence."""
+    if not rows:
+        raise RosdError(
+            "no row of scores.parquet is supervised: see skip_reason in alignments.parquet."
+        )
+    untaught = sum(row["status"] == "no_teacher" for row in rows)
+    if loss == "divergence" and untaught:
+        raise RosdError(
+            f"distill.loss is divergence, but {untaught} rows of scores.parquet have no teacher; "
+            "set align.teacher_context to idea, peer or reference, or another distill.loss."
+        )
 
 
 def optimizer_tensors(
@@ -104,6 +134,8 @@ def train(
     *,
     pad_id: int,
     seed: int,
+    loss: str,
+    policy_clip: float,
     alpha: float,
     importance_clip: float,
     learning_rate: float,
@@ -137,11 +169,11 @@ def train(
         tokens = sum(len(r["behaviour_logp"]) for r in chosen)
         total, ratios = 0.0, []
         for b in range(0, len(chosen), batch_rows):
-            loss, ratio_N = batch_loss(
-                model, chosen[b : b + batch_rows], pad_id, alpha, importance_clip
+            part, ratio_N = batch_loss(
+                model, chosen[b : b + batch_rows], pad_id, alpha, importance_clip, loss, policy_clip
             )
-            (loss / tokens).backward()
-            total += loss.item() / tokens
+            (part / tokens).backward()
+            total += part.item() / tokens
             ratios.append(ratio_N)
         rate = (
             learning_rate * min(1.0, (number + 1) / warmup_steps) if warmup_steps else learning_rate

@@ -169,10 +169,12 @@ class Reflect(Sampling):
 
 
 class Align(Section):
-    teacher_context: Literal["idea", "peer", "reference"]
+    teacher_context: Literal["idea", "peer", "reference", "none"]
     mask: Literal["quote", "all"]
+    wrong: Literal["use", "skip"]
     correct: Literal["use", "skip"]
     all_success: Literal["use", "skip"]
+    weight: Literal["one", "advantage"]
     quote_not_found: Literal["drop", "whole", "from_first_difference"]
     spans: Literal["first_to_end", "spans", "first_to_end_of_step"]
     fuzzy_threshold: Annotated[float, Field(ge=50)]
@@ -188,6 +190,8 @@ class Score(Section):
 
 class Distill(Section):
     seed: int
+    loss: Literal["divergence", "cross_entropy", "policy_gradient"]
+    policy_clip: Annotated[float, Field(gt=0, lt=1)]
     alpha: Share
     importance_clip: Annotated[float, Field(ge=1)]
     learning_rate: Rate
@@ -314,13 +318,23 @@ def load_params(file: Path) -> Params:
         raise RosdError("\n".join(_explain(e, file) for e in error.errors())) from None
 
 
-# Methods as settings of (teacher context, mask) over the same tables; see the README.
+# Methods as settings over the same tables; see the README.
+def _method(enabled: bool, context: str, mask: str, **more: str) -> dict[str, Any]:
+    """The settings of a method by key; those not given are ROSD's."""
+    usual = {"align.wrong": "use", "align.weight": "one", "distill.loss": "divergence"}
+    given = {key.replace("_", ".", 1): value for key, value in more.items()}
+    asked = {"reflect.enabled": enabled, "align.teacher_context": context, "align.mask": mask}
+    return asked | usual | given
+
+
 METHODS: dict[str, dict[str, Any]] = {
-    "rosd": {"enabled": True, "teacher_context": "idea", "mask": "quote"},
-    "rosd-no-localize": {"enabled": True, "teacher_context": "idea", "mask": "all"},
-    "rosd-no-idea": {"enabled": True, "teacher_context": "peer", "mask": "quote"},
-    "sdpo": {"enabled": False, "teacher_context": "peer", "mask": "all"},
-    "opsd": {"enabled": False, "teacher_context": "reference", "mask": "all"},
+    "rosd": _method(True, "idea", "quote"),
+    "rosd-no-localize": _method(True, "idea", "all"),
+    "rosd-no-idea": _method(True, "peer", "quote"),
+    "sdpo": _method(False, "peer", "all"),
+    "opsd": _method(False, "reference", "all"),
+    "sft": _method(False, "none", "all", align_wrong="skip", distill_loss="cross_entropy"),
+    "grpo": _method(False, "none", "all", align_weight="advantage", distill_loss="policy_gradient"),
 }
 
 
@@ -339,14 +353,15 @@ def _rewrite(file: Path, change: Callable[[Any, YAML], None]) -> None:
 
 
 def rewrite_method(file: Path, name: str) -> None:
-    """Set reflect.enabled, align.teacher_context and align.mask to those of a method."""
+    """Set the keys that make a method, such as align.teacher_context, and leave all others."""
     if name not in METHODS:
         raise RosdError(f"method: {name!r} is unknown; there are: {', '.join(METHODS)}.")
     load_params(file)
 
     def change(data: Any, yaml: YAML) -> None:
         for key, value in METHODS[name].items():
-            data["reflect" if key == "enabled" else "align"][key] = value
+            section, _, field = key.partition(".")
+            data[section][field] = value
 
     _rewrite(file, change)
 

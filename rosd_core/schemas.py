@@ -134,7 +134,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             "context",
             _STR,
             "enum",
-            "what the teacher reads: idea | peer | reference; null where skipped",
+            "what the teacher reads: idea | peer | reference | none (there is no teacher); null "
+            "where skipped",
             nullable=True,
         ),
         _field(
@@ -161,6 +162,13 @@ SCHEMAS: dict[str, pa.Schema] = {
             "length of response_ids",
         ),
         _field(
+            "weight",
+            _FLOAT,
+            "factor",
+            "of the row's loss: 1 or its group-normalised advantage; null where the group has none",
+            nullable=True,
+        ),
+        _field(
             "policy",
             _STR,
             "enum",
@@ -172,7 +180,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             _STR,
             "enum",
             "why skipped: the reflection's status or skip_reason, quote_not_found, no_token, "
-            "lone_success (no peer), correct, all_success",
+            "lone_success (no peer), wrong, correct, all_success, no_contrast (equal rewards)",
             nullable=True,
         ),
     ),
@@ -184,11 +192,12 @@ SCHEMAS: dict[str, pa.Schema] = {
             "teacher_prompt_ids",
             _IDS,
             "token ids",
-            "problem and corrective idea, chat template applied",
+            "problem and context, chat template applied; empty without teacher",
         ),
         _field("response_ids", _IDS, "token ids", "the sampled response"),
         _field("positions", _IDS, "token", "N: supervised indices of response_ids, ascending"),
         _field("behaviour_logp", _LOGPS, "nats", "of the N supervised tokens"),
+        _field("weight", _FLOAT, "factor", "of the row's loss, from alignments"),
         _field(
             "student_logp",
             _LOGPS,
@@ -217,12 +226,13 @@ SCHEMAS: dict[str, pa.Schema] = {
             "nats",
             "N: JSD(alpha=0.5) of student and teacher on support and tail",
         ),
-        _field("support", _STR, "student|teacher", "whose top-k ids the support is"),
+        _field("support", _STR, "student|teacher|none", "whose top-k ids the support is"),
         _field(
             "status",
             _STR,
             "enum",
-            "scored | too_long (teacher prompt and response exceed the model's context)",
+            "scored | no_teacher (context none: no targets) | too_long (teacher prompt and "
+            "response exceed the model's context)",
         ),
     ),
     "evaluation": _schema(

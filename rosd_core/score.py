@@ -37,7 +37,9 @@ def score_tasks(
     for alignment, rollout in join_rows(supervised, rollouts):
         problem, positions = by_id[alignment["problem_id"]], alignment["positions"]
         reflection, asked = reflected[alignment["rollout_id"]], problem["prompt"]
-        if alignment["context"] == "idea":
+        if alignment["context"] == "none":
+            messages = None
+        elif alignment["context"] == "idea":
             messages = prompts.with_idea(asked, reflection["idea"], problem["system"])
         else:
             reference = alignment["context"] == "reference"
@@ -52,9 +54,10 @@ def score_tasks(
                 "rollout_id": alignment["rollout_id"],
                 "problem_id": alignment["problem_id"],
                 "prompt_ids": rollout["prompt_ids"],
-                "teacher_prompt_ids": encode_chat(tokenizer, messages),
+                "teacher_prompt_ids": encode_chat(tokenizer, messages) if messages else [],
                 "response_ids": rollout["response_ids"],
                 "positions": positions,
+                "weight": alignment["weight"],
                 "behaviour_logp": [rollout["behaviour_logp"][t] for t in positions],
             }
         )
@@ -75,11 +78,14 @@ def score_rows(
     """Rows of the table `scores`.
 
     Whose top-k ids are the support is `support`; both models are then read on those same ids. A row
-    that does not fit the model's context is kept with status `too_long` and no scored token.
+    that does not fit the model's context is kept with status `too_long` and no scored token; one
+    without teacher keeps its tokens, with status `no_teacher`.
     """
-    fits = [
-        t for t in tasks if len(t["teacher_prompt_ids"]) + len(t["response_ids"]) <= teacher.context
-    ]
+
+    def fits_context(task: dict[str, Any]) -> bool:
+        return len(task["teacher_prompt_ids"]) + len(task["response_ids"]) <= teacher.context
+
+    fits = [t for t in tasks if t["teacher_prompt_ids"] and fits_context(t)]
     models = {"student": (student, "prompt_ids"), "teacher": (teacher, "teacher_prompt_ids")}
     (leader, leader_prompt), (follower, follower_prompt) = models.pop(support), *models.values()
     led = leader.logprobs(
@@ -110,11 +116,10 @@ def _row(
             "divergence",
         )
         empty: dict[str, Any] = {name: [] for name in columns}
-        return (
-            task
-            | empty
-            | {"positions": [], "behaviour_logp": [], "support": support, "status": "too_long"}
-        )
+        if not task["teacher_prompt_ids"]:
+            return task | empty | {"support": "none", "status": "no_teacher"}
+        none = {"positions": [], "behaviour_logp": []}
+        return task | empty | none | {"support": support, "status": "too_long"}
     student, teacher = scored
     return task | {
         "student_logp": student.token_logp.tolist(),

@@ -6,7 +6,7 @@ out iterations/<iteration>/alignments.parquet (table alignments), metrics/align-
 
 import polars as pl
 
-from rosd_core.align import align_row, alignment_metrics
+from rosd_core.align import advantages, align_row, alignment_metrics
 from rosd_core.params import Params
 from rosd_core.tables import join_rows, read_table, to_arrow, write_table
 from rosd_core.tokens import TokenMap
@@ -23,6 +23,12 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     response = dict(rollouts.select("rollout_id", "response").iter_rows())
     rows = []
     has_reference = {p["problem_id"]: p["solution"] is not None for p in problems}
+    gains = advantages(
+        {
+            key: dict(group.select("rollout_id", "reward").iter_rows())
+            for (key,), group in rollouts.group_by("problem_id", maintain_order=True)
+        }
+    )
     missed = set(rollouts.filter(~pl.col("success"))["problem_id"])
     for reflection, rollout in join_rows(reflections, rollouts):
         problem_id = rollout["problem_id"]
@@ -33,6 +39,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
             token_map.spans(rollout["response_ids"], rollout["response"]),
             has_reference=has_reference.get(problem_id, False),
             group_all_success=problem_id not in missed,
+            advantage=gains[rollout["rollout_id"]],
             **params.align.model_dump(),
         )
         rows.append(row)

@@ -112,7 +112,7 @@ def loop(iterations: int, params: ParamsFile = DEFAULT_PARAMS) -> None:
 
 @app.command()
 def method(name: str, params: ParamsFile = DEFAULT_PARAMS) -> None:
-    """Set a method in params.yaml: rosd, rosd-no-localize, rosd-no-idea, sdpo or opsd."""
+    """Set a method in params.yaml: rosd, rosd-no-localize, rosd-no-idea, sdpo, opsd, sft, grpo."""
     from rosd_core.errors import RosdError
     from rosd_core.params import rewrite_method
 

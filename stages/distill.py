@@ -8,7 +8,7 @@ out models/<iteration>, curves/<iteration>.csv, metrics/distill-<iteration>.json
 import polars as pl
 from safetensors.torch import save_file
 
-from rosd_core.distill import STATE_FILE, summarise, train
+from rosd_core.distill import STATE_FILE, refuse_unscored, summarise, train
 from rosd_core.engine import load_model, pad_id
 from rosd_core.params import Params
 from rosd_core.seeds import row_seed
@@ -23,9 +23,10 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     folder = paths.model(start_of(params, iteration))
     rows = (
         read_table("scores", paths.table("scores", iteration))
-        .filter(pl.col("status") == "scored")
+        .filter(pl.col("status") != "too_long")
         .to_dicts()
     )
+    refuse_unscored(rows, p.loss)
     model, tokenizer = load_model(folder, params.machine.device)
     logs, state = train(
         model,

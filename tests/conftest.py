@@ -4,11 +4,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from ruamel.yaml import YAML
 
 from rosd_core.params import load_params
 from rosd_core.world import DOMAINS
 from stages.common import Paths
+
+settings.register_profile("rosd", deadline=None)  # a busy machine is no failure
+settings.load_profile("rosd")
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = {

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rosd_core.align import (
+    advantages,
     align_row,
     alignment_metrics,
     end_of_step,
@@ -113,6 +114,9 @@ ROLLOUT = {
 RULES: dict[str, Any] = {
     "has_reference": True,
     "group_all_success": False,
+    "advantage": 0.5,
+    "weight": "one",
+    "wrong": "use",
     "teacher_context": "idea",
     "mask": "quote",
     "correct": "use",
@@ -153,6 +157,8 @@ def test_eligibility_is_decided_by_status_kind_and_match():
 NOTHING = {"status": "skipped", "skip_reason": "disabled", "idea": None, "quotes": None}
 OPSD = {"teacher_context": "reference", "mask": "all"}
 SDPO = {"teacher_context": "peer", "mask": "all"}
+SFT = {"teacher_context": "none", "mask": "all", "wrong": "skip"}
+GRPO = {"teacher_context": "none", "mask": "all", "weight": "advantage"}
 NO_IDEA = {"teacher_context": "peer"}
 
 
@@ -172,6 +178,10 @@ NO_IDEA = {"teacher_context": "peer"}
         (OPSD, NOTHING | {"peer_id": None}, ("reference", 0)),
         (OPSD | {"has_reference": False}, NOTHING, ("peer", 0)),
         (OPSD | {"has_reference": False}, NOTHING | {"peer_id": None}, "no_success"),
+        (SFT, NOTHING | {"kind": "correct"}, ("none", 0)),
+        (SFT, NOTHING, "wrong"),
+        (GRPO, NOTHING, ("none", 0)),
+        (GRPO | {"advantage": None}, NOTHING, "no_contrast"),
         ({}, NOTHING, "disabled"),
         ({"correct": "skip"}, {"kind": "correct", "quotes": []}, "correct"),
         (
@@ -187,6 +197,16 @@ def test_methods_are_settings_of_context_and_mask(rules, changes, expected):
         assert (row["status"], row["skip_reason"], row["context"]) == ("skipped", expected, None)
     else:
         assert (row["context"], row["first_token"]) == expected
+
+
+def test_advantages_by_hand():
+    # rewards 1, 0, 0, 0: mean 1/4, variance (9 + 1 + 1 + 1) / 16 / 4 = 3/16
+    found = advantages({"p": {"a": 1.0, "b": 0.0, "c": 0.0, "d": 0.0}, "q": {"e": 1.0, "f": 1.0}})
+    assert found["a"] == pytest.approx(0.75 / (3 / 16) ** 0.5)
+    assert found["b"] == pytest.approx(-0.25 / (3 / 16) ** 0.5)
+    assert (found["e"], found["f"]) == (None, None)
+    assert align(rules=GRPO)["weight"] == 0.5
+    assert align()["weight"] == 1.0
 
 
 def test_all_quotes_are_stored_and_one_that_is_found_is_enough():

@@ -5,12 +5,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from rosd_core.distill import STATE_FILE, batch_loss, train
+from rosd_core.distill import STATE_FILE, batch_loss, refuse_unscored, train
 from rosd_core.errors import RosdError
 
 SETTINGS = {
-    "pad_id": 0, "seed": 1, "alpha": 0.5, "importance_clip": 2.0, "learning_rate": 1e-3,
-    "warmup_steps": 2, "betas": (0.9, 0.999), "weight_decay": 0.01, "grad_clip": 1.0,
+    "pad_id": 0, "seed": 1, "loss": "divergence", "policy_clip": 0.2, "alpha": 0.5,
+    "importance_clip": 2.0, "learning_rate": 1e-3, "warmup_steps": 2,
+    "betas": (0.9, 0.999), "weight_decay": 0.01, "grad_clip": 1.0,
     "rows_per_step": 4, "batch_rows": 4,
 }  # fmt: skip
 
@@ -30,6 +31,8 @@ def rows(count=8, vocabulary=20):
                 "response_ids": ids[4:],
                 "positions": list(range(first, length)),
                 "behaviour_logp": [-3.0] * width,
+                "weight": 1.0,
+                "status": "scored",
                 "support_ids": [[3, 4, 5]] * width,
                 "support_logp": logp[:, :3].tolist(),
                 "tail_logp": logp[:, 3].tolist(),
@@ -52,7 +55,8 @@ def test_the_loss_by_hand(tiny):
     """One token, support of one id: the buckets are (p, 1 - p), so JSD has a closed form."""
     row = {
         "prompt_ids": [5, 6], "response_ids": [7, 8], "positions": [1], "behaviour_logp": [-50.0],
-        "support_ids": [[9]], "support_logp": [[math.log(0.25)]], "tail_logp": [math.log(0.75)],
+        "weight": 1.0, "support_ids": [[9]], "support_logp": [[math.log(0.25)]],
+        "tail_logp": [math.log(0.75)],
     }  # fmt: skip
     with torch.inference_mode():
         logits = tiny(torch.tensor([[5, 6, 7]])).logits[0, -1]
@@ -130,3 +134,49 @@ def test_state_of_another_model_and_a_loss_that_is_not_finite_stop(tiny, tmp_pat
     bad[0]["support_logp"][0][0] = math.nan
     with pytest.raises(RosdError, match="diverged"):
         trained(tiny, tmp_path, bad)
+
+
+def logp_of(model, row):
+    with torch.inference_mode():
+        logits = model(torch.tensor([row["prompt_ids"] + row["response_ids"]])).logits[0]
+    start = len(row["prompt_ids"]) - 1
+    return [
+        logits[start + t].log_softmax(-1)[row["response_ids"][t]].item() for t in row["positions"]
+    ]
+
+
+def test_cross_entropy_by_hand(tiny):
+    (row,) = rows(1)
+    with torch.inference_mode():
+        loss, _ = batch_loss(tiny, [row | {"weight": 0.5}], 0, 0.5, 2.0, "cross_entropy")
+    assert loss.item() == pytest.approx(-0.5 * sum(logp_of(tiny, row)), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "advantage", "expected", "moves"),
+    [
+        (0.0, 2.0, -2.0, True),  # ratio 1: the plain policy gradient
+        (0.0, -2.0, 2.0, True),
+        (-1.0, 2.0, -2.4, False),  # ratio e: a good token is clipped at 1.2, without gradient
+        (-1.0, -2.0, 2 * math.e, True),  # a bad token that became likelier is not clipped
+        (1.0, 2.0, -2 / math.e, True),  # ratio 1/e
+        (1.0, -2.0, 1.6, False),  # a bad token is pushed no lower than 0.8
+    ],
+)
+def test_the_policy_gradient_by_hand(tiny, behaviour, advantage, expected, moves):
+    model = copy.deepcopy(tiny)
+    (row,) = rows(1)
+    row |= {"behaviour_logp": [x + behaviour for x in logp_of(tiny, row)], "weight": advantage}
+    loss, _ = batch_loss(model, [row], 0, 0.5, 2.0, "policy_gradient", 0.2)
+    assert loss.item() == pytest.approx(expected * len(row["positions"]), rel=1e-4)
+    loss.backward()
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters()) == moves
+
+
+def test_a_divergence_needs_a_teacher():
+    untaught = [rows(1)[0] | {"status": "no_teacher"}]
+    refuse_unscored(untaught, "policy_gradient")
+    with pytest.raises(RosdError, match=r"1 rows of scores\.parquet have no teacher"):
+        refuse_unscored(untaught, "divergence")
+    with pytest.raises(RosdError, match="no row"):
+        refuse_unscored([], "divergence")

@@ -27,6 +27,7 @@ def tables(positions=(2, 3), status="supervised", context="idea"):
             "problem_id": ["p"],
             "status": [status],
             "context": [context],
+            "weight": [1.0],
             "positions": [list(positions)],
         }
     )
@@ -84,3 +85,11 @@ def test_a_row_beyond_the_context_is_kept_with_its_status(tiny, tokenizer):
     (task,) = score_tasks(**tables(), tokenizer=tokenizer, prompts=PROMPTS)
     (row,) = score_rows([task | {"teacher_prompt_ids": [5] * 126}], engine, engine, "student", 4)
     assert (row["status"], row["support_ids"], row["behaviour_logp"]) == ("too_long", [], [])
+
+
+def test_without_a_teacher_the_tokens_are_kept(tiny, tokenizer):
+    engine = TransformersEngine(tiny, [2], 0, 8)
+    (task,) = score_tasks(**tables(context="none"), tokenizer=tokenizer, prompts=PROMPTS)
+    (row,) = score_rows([task], engine, engine, "student", 4)
+    assert (row["status"], row["support"], row["teacher_prompt_ids"]) == ("no_teacher", "none", [])
+    assert (row["positions"], row["weight"], row["support_ids"]) == ([2, 3], 1.0, [])
