@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.test-installed
 
-.PHONY: run test test-slow check plan hashes clean help
+.PHONY: run compare test test-slow check plan hashes clean help
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  /'
@@ -27,6 +27,12 @@ run: $(STAMP)    ## install if needed, then run the pipeline: what is up to date
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 	@$(BIN)/rosd report
 
+# The arms of two seeds are independent: with QUICK=1 only those of the first two seeds run.
+compare: $(STAMP) ## the methods against each other (QUICK=1: two seeds); resumable, arm by arm
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(if $(QUICK),\
+	  $(BIN)/dvc repro $$($(BIN)/rosd arms 2) && $(BIN)/rosd compare --seeds 2,\
+	  $(BIN)/dvc repro compare/dvc.yaml && cat compare/table.md)
+
 test: $(TEST_STAMP)   ## the tests without those marked slow or gpu
 	$(BIN)/pytest
 
@@ -46,3 +52,4 @@ hashes: $(STAMP) ## content hashes of all tables and weights: equal runs print e
 
 clean:           ## remove what the pipeline made (not models/base, not the environment)
 	rm -rf iterations evaluations curves plots data/problems.parquet models/i[0-9]*
+	rm -rf compare/arms compare/shared compare/work compare/*.csv compare/*.md compare/*.png

@@ -464,11 +464,23 @@ def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
     )
 
 
-def encode_chat(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> list[int]:
+def encode_chat(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], thinking: bool = False
+) -> list[int]:
     """Chat messages as prompt ids that end where the assistant begins."""
-    return tokenizer(chat_text(tokenizer, messages), add_special_tokens=False)["input_ids"]
+    return tokenizer(chat_text(tokenizer, messages, thinking), add_special_tokens=False)[
+        "input_ids"
+    ]
 
 
-def chat_text(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> str:
-    """Chat messages as text that ends where the assistant begins."""
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+def chat_text(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], thinking: bool = False
+) -> str:
+    """Chat messages as text that ends where the assistant begins. `thinking` is what templates of
+    reasoning models know as `enable_thinking`; others do not look at it.
+    """
+    return str(
+        tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, enable_thinking=thinking
+        )
+    )

@@ -94,6 +94,7 @@ class PromptTexts(Section):
     reflect_correct: str
     with_idea: str
     with_solution: str
+    enable_thinking: bool
 
 
 class Phase(Section):
@@ -143,6 +144,7 @@ class Sampling(Section):
     engine: EngineName
     temperature: Annotated[float, Field(ge=0)]
     top_p: Annotated[float, Field(gt=0, le=1)]
+    max_prompt_tokens: Positive
     max_new_tokens: Positive
     batch_rows: Positive
 
@@ -184,6 +186,7 @@ class Score(Section):
     teacher: Literal["base", "current"]
     support: Literal["student", "teacher"]
     top_k: Positive
+    max_prompt_tokens: Positive
     batch_rows: Positive
     shard_rows: Positive
 
@@ -210,6 +213,21 @@ class Evaluate(Sampling):
     bootstrap_resamples: Annotated[int, Field(ge=100)]
 
 
+class Compare(Section):
+    methods: Annotated[list[str], Field(min_length=1)]
+    seeds: Annotated[list[int], Field(min_length=1)]
+    baseline: str
+
+    @model_validator(mode="after")
+    def _methods_are_known(self) -> "Compare":
+        for name in self.methods:
+            if name not in METHODS:
+                raise ValueError(f"compare.methods: {name!r} is none of {', '.join(METHODS)}")
+        if self.baseline not in self.methods:
+            raise ValueError(f"compare.baseline: {self.baseline!r} is not among compare.methods")
+        return self
+
+
 class Report(Section):
     precision: Annotated[int, Field(ge=0, le=6)]
 
@@ -229,6 +247,7 @@ class Params(Section):
     distill: Distill
     evaluate: Evaluate
     report: Report
+    compare: Compare
 
     @model_validator(mode="before")
     @classmethod
@@ -336,6 +355,25 @@ METHODS: dict[str, dict[str, Any]] = {
     "sft": _method(False, "none", "all", align_wrong="skip", distill_loss="cross_entropy"),
     "grpo": _method(False, "none", "all", align_weight="advantage", distill_loss="policy_gradient"),
 }
+
+
+def with_method(params: Params, name: str) -> Params:
+    """The same params with the settings of a method. Raises RosdError for an unknown one."""
+    if name not in METHODS:
+        raise RosdError(f"method: {name!r} is unknown; there are: {', '.join(METHODS)}.")
+    data = params.model_dump()
+    for key, value in METHODS[name].items():
+        section, _, field = key.partition(".")
+        data[section][field] = value
+    return Params.model_validate(data)
+
+
+def with_seed(params: Params, seed: int) -> Params:
+    """The same params with this seed wherever something is drawn, but for the problems."""
+    data = params.model_dump()
+    for section in ("rollout", "reflect", "distill", "evaluate"):
+        data[section]["seed"] = seed
+    return Params.model_validate(data)
 
 
 def _rewrite(file: Path, change: Callable[[Any, YAML], None]) -> None:

@@ -1,12 +1,17 @@
-"""Every text that is put to a model: jinja2 templates from `params.yaml: prompts`,.
+"""Every text that is put to a model: jinja2 templates from `params.yaml: prompts`, and what is left
+out where one is too long.
 
 `with_idea` is the self-teacher's prompt of ROSD: the problem and the corrective idea, never the
 solution.
 """
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from jinja2 import Environment, StrictUndefined
+
+from rosd_core.errors import RosdError
 
 Messages = list[dict[str, str]]
 
@@ -22,6 +27,7 @@ class Prompts:
     reflect_correct_template: str
     with_idea_template: str
     with_solution_template: str
+    thinking: bool = False
 
     @staticmethod
     def _messages(template: str, system: str | None, **fields: str) -> Messages:
@@ -58,3 +64,53 @@ class Prompts:
         return self._messages(
             self.with_solution_template, system, problem=problem, solution=solution
         )
+
+
+GAP = " [...] "  # stands for what was left out
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A prompt that fits: its messages, its token ids, and what it lacks (JSON: characters left out
+    of each part; None where it is whole).
+    """
+
+    messages: Messages
+    ids: list[int]
+    shortened: str | None
+
+
+def fit(
+    ask: Callable[..., Messages],
+    encode: Callable[[Messages], list[int]],
+    longest: int,
+    system: str | None = None,
+    **parts: str,
+) -> Fitted:
+    """`ask(**parts)` in at most `longest` tokens.
+
+    While it is longer, the longest part loses characters in its middle. The template's own words,
+    the system message and the assistant's header always stay: published code that cuts from the
+    right or left loses just these. Raises RosdError where they alone are too long.
+    """
+    kept, cut = dict(parts), dict.fromkeys(parts, 0)
+    while True:
+        messages = ask(**kept, system=system)
+        ids = encode(messages)
+        if len(ids) <= longest:
+            told = {name: count for name, count in cut.items() if count}
+            return Fitted(messages, ids, json.dumps(told) if told else None)
+        name = max(kept, key=lambda part: len(kept[part]))
+        size = len(parts[name]) - cut[name]
+        room = sum(map(len, kept.values())) / len(ids)  # characters per token, at most about this
+        count = max(1, min(size - 1, int((len(ids) - longest) * room)))
+        if size <= 1:
+            raise RosdError(
+                f"a prompt needs {len(ids)} tokens even with all its parts left out, "
+                f"and max_prompt_tokens is {longest}; raise it, or shorten the templates."
+            )
+        cut[name] += count
+        head = (size - count + 1) // 2
+        tail = size - count - head
+        whole = parts[name]
+        kept[name] = whole[:head] + GAP + whole[len(whole) - tail :]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from rosd_core.errors import RosdError
-from rosd_core.prompts import Prompts
+from rosd_core.prompts import Messages, Prompts, fit
 from rosd_core.seeds import row_seed
 
 if TYPE_CHECKING:  # torch is needed where an engine runs, not to parse
@@ -204,13 +204,23 @@ def choose_peers(rollouts: pl.DataFrame, seed: int, enabled: bool = True) -> pl.
 
 
 def reflection_tasks(
-    problems: pl.DataFrame, rollouts: pl.DataFrame, peers: pl.DataFrame, prompts: Prompts
+    problems: pl.DataFrame,
+    rollouts: pl.DataFrame,
+    peers: pl.DataFrame,
+    prompts: Prompts,
+    tokenizer: "PreTrainedTokenizerBase",
+    longest: int,
 ) -> list[dict[str, Any]]:
     """One task per rollout, in the order of the rollouts: the columns of `peers` and the
-    reflector's messages.
+    reflector's messages, of at most `longest` tokens.
 
     Raises RosdError for a rollout of a problem that the problems table does not hold.
     """
+    from rosd_core.engine import encode_chat
+
+    def encode(messages: Messages) -> list[int]:
+        return encode_chat(tokenizer, messages, prompts.thinking)
+
     by_id = {p["problem_id"]: p for p in problems.iter_rows(named=True)}
     response = dict(rollouts.select("rollout_id", "response").iter_rows())
     tasks = []
@@ -226,14 +236,14 @@ def reflection_tasks(
             "gold": problem["answer"],
             "system": problem["system"],
         }
-        messages = None
+        asked = None
         if task["skip_reason"] is None and task["kind"] == "correct":
-            messages = prompts.reflect_correct(**known, correct=own)
+            asked = fit(prompts.reflect_correct, encode, longest, **known, correct=own)
         elif task["skip_reason"] is None:
-            messages = prompts.reflect_wrong(
-                **known, correct=without_thoughts(response[task["peer_id"]]), wrong=own
-            )
-        tasks.append(task | {"messages": messages, "response": own})
+            peer = without_thoughts(response[task["peer_id"]])
+            asked = fit(prompts.reflect_wrong, encode, longest, **known, correct=peer, wrong=own)
+        read = asdict(asked) if asked else {"messages": None, "ids": None, "shortened": None}
+        tasks.append(task | read | {"response": own})
     return tasks
 
 
@@ -250,7 +260,7 @@ def reflect_rows(
 
     With `quote_chars` (shortest, longest) a grammar allows only pieces of the response as quotes.
     """
-    from rosd_core.engine import Request, decode, encode_chat
+    from rosd_core.engine import Request, decode
 
     def grammar(task: dict[str, Any]) -> str | None:
         if quote_chars is None or task["kind"] == "correct":
@@ -264,7 +274,7 @@ def reflect_rows(
     requests = [
         Request(
             t["rollout_id"],
-            encode_chat(tokenizer, t["messages"]),
+            t["ids"],
             row_seed(seed, iteration, t["rollout_id"]),
             grammars[t["rollout_id"]],
         )
@@ -275,7 +285,7 @@ def reflect_rows(
     )
     rows = []
     for task in tasks:
-        row = {k: v for k, v in task.items() if k != "response"}
+        row = {k: v for k, v in task.items() if k not in ("response", "ids")}
         row |= dict.fromkeys(("raw", "idea", "quotes", "repairs"))
         row["status"] = "skipped"
         if task["rollout_id"] in answers:

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from rosd_core.engine import Completion, Request, decode, encode_chat
 from rosd_core.errors import RosdError
 from rosd_core.graders import GRADERS, Verdict
-from rosd_core.prompts import Prompts
+from rosd_core.prompts import Messages, Prompts, fit
 from rosd_core.seeds import row_seed
 from rosd_core.shards import Rows
 
@@ -46,17 +46,23 @@ def rollout_requests(
     prompts: Prompts,
     seed: int,
     name: str,
-) -> list[Request]:
+    longest: int,
+) -> tuple[list[Request], dict[str, str | None]]:
     """`samples` requests per problem, problem by problem, each with a seed of its own; row id
-    problem_id/sample.
+    problem_id/sample. And by problem_id, what its prompt lacks to fit `longest` tokens.
     """
-    requests = []
+    requests, shortened = [], {}
+
+    def encode(messages: Messages) -> list[int]:
+        return encode_chat(tokenizer, messages, prompts.thinking)
+
     for problem in problems:
-        ids = tuple(encode_chat(tokenizer, prompts.plain(problem["prompt"], problem["system"])))
+        asked = fit(prompts.plain, encode, longest, problem["system"], problem=problem["prompt"])
+        ids, shortened[problem["problem_id"]] = tuple(asked.ids), asked.shortened
         for g in range(samples):
             row_id = f"{problem['problem_id']}/{g}"
             requests.append(Request(row_id, ids, row_seed(seed, name, row_id)))
-    return requests
+    return requests, shortened
 
 
 def rollout_rows(
@@ -65,6 +71,7 @@ def rollout_rows(
     completions: Sequence[Completion],
     tokenizer: PreTrainedTokenizerBase,
     model: str,
+    shortened: dict[str, str | None],
 ) -> Rows:
     """Rows of the table `rollouts`: what was sampled and what the grader says of it."""
     by_id = {p["problem_id"]: p for p in problems}
@@ -79,6 +86,7 @@ def rollout_rows(
                 "problem_id": problem_id,
                 "sample": int(sample),
                 "prompt_ids": list(request.prompt_ids),
+                "shortened": shortened[problem_id],
                 "response_ids": completion.token_ids,
                 "response": response,
                 "behaviour_logp": completion.logprobs,

@@ -35,6 +35,13 @@ _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]
 
 _ROLLOUT_ID = _field("rollout_id", _STR, "id", "problem_id/sample: one sampled response")
 _PROBLEM_ID = _field("problem_id", _STR, "id", "the problem it answers")
+_SHORTENED = _field(
+    "shortened",
+    _STR,
+    "JSON",
+    "characters left out of the middle of each part so that the prompt fits; null where whole",
+    nullable=True,
+)
 
 SCHEMAS: dict[str, pa.Schema] = {
     "problems": _schema(
@@ -54,6 +61,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         _PROBLEM_ID,
         _field("sample", _INT, "index", "0..G-1 within the group"),
         _field("prompt_ids", _IDS, "token ids", "plain prompt, chat template applied"),
+        _SHORTENED,
         _field("response_ids", _IDS, "token ids", "the ids that were sampled, end token included"),
         _field("response", _STR, "text", "decoded response without special tokens"),
         _field(
@@ -99,6 +107,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             "what the reflector read; null where skipped",
             nullable=True,
         ),
+        _SHORTENED,
         _field("raw", _STR, "text", "what the reflector wrote; null where skipped", nullable=True),
         _field(
             "idea", _STR, "text", "corrective idea (explanation); null unless parsed", nullable=True
@@ -194,6 +203,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             "token ids",
             "problem and context, chat template applied; empty without teacher",
         ),
+        _SHORTENED,
         _field("response_ids", _IDS, "token ids", "the sampled response"),
         _field("positions", _IDS, "token", "N: supervised indices of response_ids, ascending"),
         _field("behaviour_logp", _LOGPS, "nats", "of the N supervised tokens"),

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from rosd_core.divergence import jsd, with_tail
 from rosd_core.engine import Engine, Scored, TokenLogprobs, encode_chat
-from rosd_core.prompts import Prompts
+from rosd_core.prompts import Fitted, Messages, Prompts, fit
 from rosd_core.reflection import without_thoughts
 from rosd_core.shards import Rows
 from rosd_core.tables import join_rows
@@ -25,10 +25,15 @@ def score_tasks(
     reflections: pl.DataFrame,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Prompts,
+    longest: int,
 ) -> Rows:
-    """One task per supervised alignment: the student's and the teacher's prompt ids and the
-    response's tokens.
+    """One task per supervised alignment: the student's and the teacher's prompt ids (of at most
+    `longest` tokens) and the response's tokens.
     """
+
+    def encode(messages: Messages) -> list[int]:
+        return encode_chat(tokenizer, messages, prompts.thinking)
+
     by_id = {p["problem_id"]: p for p in problems.iter_rows(named=True)}
     supervised = alignments.filter(pl.col("status") == "supervised")
     reflected = {r["rollout_id"]: r for r in reflections.iter_rows(named=True)}
@@ -38,9 +43,10 @@ def score_tasks(
         problem, positions = by_id[alignment["problem_id"]], alignment["positions"]
         reflection, asked = reflected[alignment["rollout_id"]], problem["prompt"]
         if alignment["context"] == "none":
-            messages = None
+            teacher = Fitted([], [], None)
         elif alignment["context"] == "idea":
-            messages = prompts.with_idea(asked, reflection["idea"], problem["system"])
+            parts = {"problem": asked, "idea": reflection["idea"]}
+            teacher = fit(prompts.with_idea, encode, longest, problem["system"], **parts)
         else:
             reference = alignment["context"] == "reference"
             shown = (
@@ -48,13 +54,15 @@ def score_tasks(
                 if reference
                 else without_thoughts(response[reflection["peer_id"]])
             )
-            messages = prompts.with_solution(asked, shown, problem["system"])
+            parts = {"problem": asked, "solution": shown}
+            teacher = fit(prompts.with_solution, encode, longest, problem["system"], **parts)
         tasks.append(
             {
                 "rollout_id": alignment["rollout_id"],
                 "problem_id": alignment["problem_id"],
                 "prompt_ids": rollout["prompt_ids"],
-                "teacher_prompt_ids": encode_chat(tokenizer, messages) if messages else [],
+                "teacher_prompt_ids": teacher.ids,
+                "shortened": teacher.shortened,
                 "response_ids": rollout["response_ids"],
                 "positions": positions,
                 "weight": alignment["weight"],

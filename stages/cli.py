@@ -96,6 +96,38 @@ def report(params: ParamsFile = DEFAULT_PARAMS) -> None:
     _run("report", params)
 
 
+@app.command(hidden=True)
+def shared(seed: str, params: ParamsFile = DEFAULT_PARAMS) -> None:
+    """For `make compare`: what all methods of a seed have in common."""
+    _run("shared", params, seed)
+
+
+@app.command(hidden=True)
+def arm(method: str, seed: str, params: ParamsFile = DEFAULT_PARAMS) -> None:
+    """For `make compare`: one method with one seed, all iterations."""
+    _run("arm", params, method, seed)
+
+
+@app.command(hidden=True)
+def arms(seeds: int, params: ParamsFile = DEFAULT_PARAMS) -> None:
+    """For `make compare QUICK=1`: the DVC stages of the arms of the first seeds."""
+    from rosd_core.params import load_params
+
+    p = load_params(params).compare
+    for seed in p.seeds[:seeds]:
+        for name in p.methods:
+            typer.echo(f"compare/dvc.yaml:arm@{seed}-{name}")
+
+
+@app.command()
+def compare(
+    seeds: Annotated[str, typer.Option(help="How many of the seeds, or all.")] = "all",
+    params: ParamsFile = DEFAULT_PARAMS,
+) -> None:
+    """Print and store the comparison of methods that `make compare` has run."""
+    _run("compare", params, seeds)
+
+
 @app.command()
 def loop(iterations: int, params: ParamsFile = DEFAULT_PARAMS) -> None:
     """Set the number of on-policy iterations in params.yaml; `dvc repro` then runs what is new."""

@@ -56,6 +56,12 @@ def start_of(params: Params, iteration: str) -> str:
     return params.loop[iteration].start
 
 
+def link_base(paths: Paths, there: Paths) -> None:
+    """Let another project folder use this one's base model; nothing is copied."""
+    there.model("base").parent.mkdir(parents=True)
+    there.model("base").symlink_to(paths.model("base").resolve(), target_is_directory=True)
+
+
 def prompts_of(texts: PromptTexts) -> Prompts:
     return Prompts(
         texts.plain,
@@ -63,6 +69,7 @@ def prompts_of(texts: PromptTexts) -> Prompts:
         texts.reflect_correct,
         texts.with_idea,
         texts.with_solution,
+        texts.enable_thinking,
     )
 
 

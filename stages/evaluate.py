@@ -30,8 +30,11 @@ def run(params: Params, paths: Paths, model: str) -> None:
     decoding, name = Decoding(p.temperature, p.top_p, p.max_new_tokens), fingerprint(folder)
 
     def work(shard: Rows) -> Rows:
-        requests = rollout_requests(shard, p.samples, tokenizer, prompts, p.seed, "evaluate")
-        rows = rollout_rows(shard, requests, engine.generate(requests, decoding), tokenizer, name)
+        requests, lacking = rollout_requests(
+            shard, p.samples, tokenizer, prompts, p.seed, "evaluate", p.max_prompt_tokens
+        )
+        completions = engine.generate(requests, decoding)
+        rows = rollout_rows(shard, requests, completions, tokenizer, name, lacking)
         return evaluation_rows(rows, shard, model)
 
     write_shards(

@@ -29,9 +29,11 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     model = fingerprint(folder)
 
     def work(shard: Rows) -> Rows:
-        requests = rollout_requests(shard, p.group_size, tokenizer, prompts, p.seed, iteration)
+        requests, lacking = rollout_requests(
+            shard, p.group_size, tokenizer, prompts, p.seed, iteration, p.max_prompt_tokens
+        )
         completions = engine.generate(requests, decoding)
-        return rollout_rows(shard, requests, completions, tokenizer, model)
+        return rollout_rows(shard, requests, completions, tokenizer, model, lacking)
 
     write_shards("rollouts", paths.table("rollouts", iteration), problems, p.shard_problems, work)
 

@@ -27,7 +27,9 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     teacher = student
     if p.teacher == "base" and start != "base":
         teacher, _ = open_engine("transformers", paths.model("base"), device, p.batch_rows)
-    tasks = score_tasks(problems, **tables, tokenizer=tokenizer, prompts=prompts)
+    tasks = score_tasks(
+        problems, **tables, tokenizer=tokenizer, prompts=prompts, longest=p.max_prompt_tokens
+    )
 
     def work(shard: Rows) -> Rows:
         return score_rows(shard, student, teacher, p.support, p.top_k)

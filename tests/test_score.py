@@ -40,21 +40,26 @@ def tables(positions=(2, 3), status="supervised", context="idea"):
 
 
 def test_tasks_hold_the_suffix_and_the_teacher_reads_the_idea(tokenizer):
-    (task,) = score_tasks(**tables(), tokenizer=tokenizer, prompts=PROMPTS)
+    (task,) = score_tasks(**tables(), tokenizer=tokenizer, prompts=PROMPTS, longest=128)
     assert task["behaviour_logp"] == pytest.approx([-0.3, -0.4])  # tokens 2 and 3 of 0..3
     idea = encode_chat(tokenizer, PROMPTS.with_idea("1+1?", "carry"))
     assert task["teacher_prompt_ids"] == idea
     for context, shown in (("peer", "it is 2"), ("reference", "1+1=2")):
-        (task,) = score_tasks(**tables(context=context), tokenizer=tokenizer, prompts=PROMPTS)
+        (task,) = score_tasks(
+            **tables(context=context), tokenizer=tokenizer, prompts=PROMPTS, longest=128
+        )
         asked = encode_chat(tokenizer, PROMPTS.with_solution("1+1?", shown))
         assert task["teacher_prompt_ids"] == asked
-    assert score_tasks(**tables(status="skipped"), tokenizer=tokenizer, prompts=PROMPTS) == []
+    assert (
+        score_tasks(**tables(status="skipped"), tokenizer=tokenizer, prompts=PROMPTS, longest=128)
+        == []
+    )
 
 
 @pytest.mark.parametrize("support", ["student", "teacher"])
 def test_one_model_on_one_prompt_does_not_diverge_from_itself(tiny, tokenizer, support):
     engine = TransformersEngine(tiny, [2], 0, 8)
-    (task,) = score_tasks(**tables(), tokenizer=tokenizer, prompts=PROMPTS)
+    (task,) = score_tasks(**tables(), tokenizer=tokenizer, prompts=PROMPTS, longest=128)
     (row,) = score_rows(
         [task | {"teacher_prompt_ids": task["prompt_ids"]}], engine, engine, support, 4
     )
@@ -65,7 +70,7 @@ def test_one_model_on_one_prompt_does_not_diverge_from_itself(tiny, tokenizer, s
 
 def test_the_support_is_of_whom_it_says_and_the_targets_are_the_teachers(tiny, tokenizer):
     engine = TransformersEngine(tiny, [2], 0, 8)
-    (task,) = score_tasks(**tables(), tokenizer=tokenizer, prompts=PROMPTS)
+    (task,) = score_tasks(**tables(), tokenizer=tokenizer, prompts=PROMPTS, longest=128)
     (by_student,) = score_rows([task], engine, engine, "student", 4)
     (by_teacher,) = score_rows([task], engine, engine, "teacher", 4)
     assert by_student["teacher_logp"] == pytest.approx(by_teacher["teacher_logp"], abs=1e-6)
@@ -82,14 +87,16 @@ def test_the_support_is_of_whom_it_says_and_the_targets_are_the_teachers(tiny, t
 
 def test_a_row_beyond_the_context_is_kept_with_its_status(tiny, tokenizer):
     engine = TransformersEngine(tiny, [2], 0, 8)
-    (task,) = score_tasks(**tables(), tokenizer=tokenizer, prompts=PROMPTS)
+    (task,) = score_tasks(**tables(), tokenizer=tokenizer, prompts=PROMPTS, longest=128)
     (row,) = score_rows([task | {"teacher_prompt_ids": [5] * 126}], engine, engine, "student", 4)
     assert (row["status"], row["support_ids"], row["behaviour_logp"]) == ("too_long", [], [])
 
 
 def test_without_a_teacher_the_tokens_are_kept(tiny, tokenizer):
     engine = TransformersEngine(tiny, [2], 0, 8)
-    (task,) = score_tasks(**tables(context="none"), tokenizer=tokenizer, prompts=PROMPTS)
+    (task,) = score_tasks(
+        **tables(context="none"), tokenizer=tokenizer, prompts=PROMPTS, longest=128
+    )
     (row,) = score_rows([task], engine, engine, "student", 4)
     assert (row["status"], row["support"], row["teacher_prompt_ids"]) == ("no_teacher", "none", [])
     assert (row["positions"], row["weight"], row["support_ids"]) == ([2, 3], 1.0, [])
