@@ -104,7 +104,15 @@ class Phase(Section):
     warmup: Positive
     misconceptions: bool
     mix: dict[
-        Literal["drill", "solve", "reflect_wrong", "reflect_correct", "with_idea", "with_solution"],
+        Literal[
+            "drill",
+            "solve",
+            "reflect_wrong",
+            "reflect_correct",
+            "with_idea",
+            "with_solution",
+            "with_reference",
+        ],
         Share,
     ]
 
@@ -128,6 +136,7 @@ class Bootstrap(Section):
     batches_per_step: Positive
     weight_decay: Annotated[float, Field(ge=0)]
     slip_rate: Share
+    imitation: Share
     forget: dict[Literal["carry", "borrow", "regroup"], Share]
     domains: dict[str, Share]
     phases: dict[str, Phase]

@@ -30,6 +30,7 @@ from rosd_core.world import (
     LARGEST_OPERAND,
     Problem,
     calculate,
+    in_words,
     make_problem,
     praise,
     solve,
@@ -61,7 +62,8 @@ class Lesson:
     problems.
 
     `forget` holds the misconception rates of wrong solutions; plain solutions show them where
-    `misconceptions` is set.
+    `misconceptions` is set. `imitation` is the share of solutions beside a reference that are
+    written in the reference's style.
     """
 
     mix: Mapping[Any, float]
@@ -69,6 +71,7 @@ class Lesson:
     forget: Mapping[Any, float]
     slip_rate: float
     misconceptions: bool
+    imitation: float
 
 
 def build_tokenizer(texts: Iterator[str], vocab_size: int) -> PreTrainedTokenizerFast:
@@ -133,7 +136,8 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int, **shape: int) -> 
 
 
 def _drill(rng: Random, count: int = 16) -> Row:
-    """Bare calculations: many facts in few tokens."""
+    """Bare calculations, in signs or in words: many facts in few tokens."""
+    words = rng.random() < 0.5
     lines = []
     while len(lines) < count:
         op = rng.choices("+-*~", (40, 40, 8, 12))[0]
@@ -144,7 +148,8 @@ def _drill(rng: Random, count: int = 16) -> Row:
         if op == "~" and a // 10 + b // 10 > 9:
             continue
         if 0 <= calculate(op, a, b) <= 99:
-            lines.append(f"{a}{op}{b}={calculate(op, a, b)}")
+            line = f"{a}{op}{b}={calculate(op, a, b)}"
+            lines.append(f"{in_words(line)}." if words else line)
     return Row("drill", [{"role": "user", "content": "Calculate."}], "\n".join(lines))
 
 
@@ -171,6 +176,9 @@ def make_row(kind: str, problem: Problem, prompts: Prompts, rng: Random, lesson:
         )
     if kind == "with_solution":
         return Row(kind, prompts.with_solution(problem.prompt, problem.solution), problem.solution)
+    if kind == "with_reference":
+        reply = problem.reference if rng.random() < lesson.imitation else problem.solution
+        return Row(kind, prompts.with_solution(problem.prompt, problem.reference), reply)
     if kind == "with_idea":
         if wrong and rng.random() < 0.7:
             idea, rules = wrong.idea, frozenset({wrong.rule} if wrong.rule else set())
@@ -209,15 +217,15 @@ def encode_rows(rows: list[Row], tokenizer: PreTrainedTokenizerFast) -> list[Enc
     texts = [head + row.reply + END for head, row in zip(heads, rows, strict=True)]
     ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
     head_ids = tokenizer(heads, add_special_tokens=False)["input_ids"]
-    equals = tokenizer.vocab["="]
+    signs = tokenizer.vocab["="], tokenizer.vocab["\u0120is"], tokenizer.vocab["\u0120"]
     encoded = []
     for row, all_ids, head in zip(rows, ids, head_ids, strict=True):
         labels = [IGNORE] * len(head) + all_ids[len(head) :]
         if row.kind == "drill":
-            labels = [
-                i if before == equals else IGNORE
-                for before, i in zip([0, *all_ids], all_ids, strict=False)
-            ]
+            labels = [IGNORE] * len(all_ids)
+            for t, i in enumerate(all_ids[2:], 2):
+                if all_ids[t - 1] == signs[0] or tuple(all_ids[t - 2 : t]) == signs[1:]:
+                    labels[t] = i
         encoded.append(Encoded(all_ids, labels))
     return encoded
 

@@ -52,7 +52,13 @@ def pocket_rows(seed: int, domain: str, split: str, steps: Sequence[int]) -> Ite
         raise RosdError(f"prepare: there is no domain {domain!r}; there are: {', '.join(DOMAINS)}.")
     for index in count():
         problem = make_problem(seed, domain, split, index, tuple(steps))
-        yield _row(problem.prompt, problem.answer, "answer_line", solution=problem.solution)
+        yield _row(
+            problem.prompt,
+            problem.answer,
+            "answer_line",
+            solution=problem.reference,
+            grader_data=json.dumps({"worked": problem.solution}),
+        )
 
 
 def read_file(file: str) -> pl.DataFrame:

@@ -16,7 +16,7 @@ def run(params: Params, paths: Paths) -> None:
     p, prompts = params.bootstrap, prompts_of(params.prompts)
     set_threads(p.threads)
     lessons = {
-        name: Lesson(phase.mix, p.domains, p.forget, p.slip_rate, phase.misconceptions)
+        name: Lesson(phase.mix, p.domains, p.forget, p.slip_rate, phase.misconceptions, p.imitation)
         for name, phase in p.phases.items()
     }
     tokenizer = build_tokenizer(text_sample(p.seed, prompts, list(lessons.values())), p.vocab_size)

@@ -70,7 +70,7 @@ def test_an_example_is_followed(base):
 
 
 def test_the_loss_falls_on_replies_and_of_drills_on_results(tokenizer):
-    lesson = Lesson({"drill": 0.5, "solve": 0.5}, {"chain": 1.0}, FORGET, 0.1, True)
+    lesson = Lesson({"drill": 0.5, "solve": 0.5}, {"chain": 1.0}, FORGET, 0.1, True, 0.5)
     rows = draw_rows(1, 0, 20, PROMPTS, lesson)
     assert rows == draw_rows(1, 0, 20, PROMPTS, lesson)
     for row, encoded in zip(rows, encode_rows(rows, tokenizer), strict=True):
