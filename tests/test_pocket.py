@@ -1,5 +1,6 @@
 """The shipped pocket model does what its README says, and its recipe is a function of the seed."""
 
+import re
 from random import Random
 
 import pytest
@@ -69,6 +70,18 @@ def test_an_example_is_followed(base):
     assert accuracy(base, shown, PROBLEMS) > 0.9
 
 
+def test_a_reference_is_followed_now_in_its_style_now_in_the_models_own(base):
+    shown = [PROMPTS.with_solution(p.prompt, p.reference) for p in PROBLEMS]
+    replies = answers(base, shown, SAMPLED)
+    pairs = list(zip(replies, PROBLEMS, strict=True))
+    right = sum(r in (p.solution, p.reference) for r, p in pairs) / len(pairs)
+    prose = sum(r.startswith("First") for r in replies) / len(replies)
+    assert right > 0.9
+    assert 0.35 < prose < 0.65  # bootstrap.imitation
+    plain = answers(base, [PROMPTS.plain(p.prompt) for p in PROBLEMS], SAMPLED)
+    assert not any(r.startswith("First") for r in plain)
+
+
 def test_the_loss_falls_on_replies_and_of_drills_on_results(tokenizer):
     lesson = Lesson({"drill": 0.5, "solve": 0.5}, {"chain": 1.0}, FORGET, 0.1, True, 0.5)
     rows = draw_rows(1, 0, 20, PROMPTS, lesson)
@@ -76,7 +89,8 @@ def test_the_loss_falls_on_replies_and_of_drills_on_results(tokenizer):
     for row, encoded in zip(rows, encode_rows(rows, tokenizer), strict=True):
         supervised = [i for i in encoded.labels if i != IGNORE]
         if row.kind == "drill":
-            results = [line.split("=")[1] for line in row.reply.split("\n")]
+            lines = row.reply.split("\n")
+            results = [re.split("=| is ", line)[1].strip(".") for line in lines]
             assert [tokenizer.decode([i]) for i in supervised] == results
         else:
             assert tokenizer.decode(supervised) == row.reply + "<|im_end|>"

@@ -13,6 +13,7 @@ from rosd_core.world import (
     first_error,
     make_problem,
     misconception,
+    prose,
     solve,
     wrong_solution,
 )
@@ -80,6 +81,16 @@ def test_a_perfect_reflector_checks_line_by_line_up_to_the_first_error():
     assert wrong.text == "12+3=15\n15+25=30\n30-6=34\nAnswer: 34"
     assert wrong.check == "12+3=15 15\n15+25=40 30\n"
     assert wrong.quote == "15+25=30"
+
+
+def test_references_are_the_same_solution_in_prose():
+    assert prose("37+25=62\n62-18=44\nAnswer: 44") == (
+        "First 37 plus 25 is 62. Then 62 minus 18 is 44.\nAnswer: 44"
+    )
+    problem = make_problem(3, "story", "train", 5)
+    assert problem.reference == prose(problem.solution)
+    dials = make_problem(3, "dials", "train", 5)
+    assert dials.reference == dials.solution  # a skill without references
 
 
 @given(st.integers(0, 10**6), st.sampled_from(ARITHMETIC), st.floats(0, 1))
