@@ -84,6 +84,7 @@ def fit(
     ask: Callable[..., Messages],
     encode: Callable[[Messages], list[int]],
     longest: int,
+    row: str,
     system: str | None = None,
     **parts: str,
 ) -> Fitted:
@@ -91,7 +92,7 @@ def fit(
 
     While it is longer, the longest part loses characters in its middle. The template's own words,
     the system message and the assistant's header always stay: published code that cuts from the
-    right or left loses just these. Raises RosdError where they alone are too long.
+    right or left loses just these. Raises RosdError, naming `row`, where they alone are too long.
     """
     kept, cut = dict(parts), dict.fromkeys(parts, 0)
     while True:
@@ -106,7 +107,7 @@ def fit(
         count = max(1, min(size - 1, int((len(ids) - longest) * room)))
         if size <= 1:
             raise RosdError(
-                f"a prompt needs {len(ids)} tokens even with all its parts left out, "
+                f"{row}: the prompt needs {len(ids)} tokens even with all its parts left out, "
                 f"and max_prompt_tokens is {longest}; raise it, or shorten the templates."
             )
         cut[name] += count

@@ -238,10 +238,20 @@ def reflection_tasks(
         }
         asked = None
         if task["skip_reason"] is None and task["kind"] == "correct":
-            asked = fit(prompts.reflect_correct, encode, longest, **known, correct=own)
+            asked = fit(
+                prompts.reflect_correct, encode, longest, task["rollout_id"], **known, correct=own
+            )
         elif task["skip_reason"] is None:
             peer = without_thoughts(response[task["peer_id"]])
-            asked = fit(prompts.reflect_wrong, encode, longest, **known, correct=peer, wrong=own)
+            asked = fit(
+                prompts.reflect_wrong,
+                encode,
+                longest,
+                task["rollout_id"],
+                **known,
+                correct=peer,
+                wrong=own,
+            )
         read = asdict(asked) if asked else {"messages": None, "ids": None, "shortened": None}
         tasks.append(task | read | {"response": own})
     return tasks

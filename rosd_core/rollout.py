@@ -57,7 +57,14 @@ def rollout_requests(
         return encode_chat(tokenizer, messages, prompts.thinking)
 
     for problem in problems:
-        asked = fit(prompts.plain, encode, longest, problem["system"], problem=problem["prompt"])
+        asked = fit(
+            prompts.plain,
+            encode,
+            longest,
+            problem["problem_id"],
+            problem["system"],
+            problem=problem["prompt"],
+        )
         ids, shortened[problem["problem_id"]] = tuple(asked.ids), asked.shortened
         for g in range(samples):
             row_id = f"{problem['problem_id']}/{g}"

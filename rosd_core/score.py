@@ -46,7 +46,14 @@ def score_tasks(
             teacher = Fitted([], [], None)
         elif alignment["context"] == "idea":
             parts = {"problem": asked, "idea": reflection["idea"]}
-            teacher = fit(prompts.with_idea, encode, longest, problem["system"], **parts)
+            teacher = fit(
+                prompts.with_idea,
+                encode,
+                longest,
+                alignment["rollout_id"],
+                problem["system"],
+                **parts,
+            )
         else:
             reference = alignment["context"] == "reference"
             shown = (
@@ -55,7 +62,14 @@ def score_tasks(
                 else without_thoughts(response[reflection["peer_id"]])
             )
             parts = {"problem": asked, "solution": shown}
-            teacher = fit(prompts.with_solution, encode, longest, problem["system"], **parts)
+            teacher = fit(
+                prompts.with_solution,
+                encode,
+                longest,
+                alignment["rollout_id"],
+                problem["system"],
+                **parts,
+            )
         tasks.append(
             {
                 "rollout_id": alignment["rollout_id"],

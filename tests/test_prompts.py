@@ -47,7 +47,7 @@ def test_the_longest_part_loses_its_middle_and_the_instructions_stay():
     )
     parts = {"problem": "p", "gold": "g", "wrong": "w " * 5}
     right = " ".join(f"c{n}" for n in range(100))
-    asked = fit(prompts.reflect_wrong, words, 40, "Be brief.", **parts, correct=right)
+    asked = fit(prompts.reflect_wrong, words, 40, "p/1", "Be brief.", **parts, correct=right)
     assert len(asked.ids) <= 40
     system, user = asked.messages
     assert system["content"] == "Be brief."
@@ -62,11 +62,11 @@ def test_the_longest_part_loses_its_middle_and_the_instructions_stay():
 
 
 def test_a_prompt_that_fits_is_left_alone_and_one_that_cannot_is_refused():
-    asked = fit(PROMPTS.plain, words, 4, problem="two words")
+    asked = fit(PROMPTS.plain, words, 4, "p", problem="two words")
     assert (asked.messages, asked.shortened) == (PROMPTS.plain("two words"), None)
     prompts = Prompts("one two three four {{ problem }}", "", "", "", "")
-    with pytest.raises(RosdError, match="max_prompt_tokens is 5"):
-        fit(prompts.plain, words, 5, problem="some words that do not matter")
+    with pytest.raises(RosdError, match=r"p/1: .*max_prompt_tokens is 5"):
+        fit(prompts.plain, words, 5, "p/1", problem="some words that do not matter")
 
 
 @given(st.integers(12, 60), st.text(max_size=300), st.text(max_size=300))
@@ -74,6 +74,6 @@ def test_what_is_shortened_always_fits(longest, problem, idea):
     def letters(messages):
         return list(messages[0]["content"])
 
-    asked = fit(PROMPTS.with_idea, letters, longest + 20, problem=problem, idea=idea)
+    asked = fit(PROMPTS.with_idea, letters, longest + 20, "p", problem=problem, idea=idea)
     assert len(asked.ids) <= longest + 20
     assert "\nHint: " in asked.messages[0]["content"]
