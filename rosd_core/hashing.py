@@ -18,4 +18,11 @@ def table_hash(path: Path) -> str:
 
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(model_folder: Path) -> str:
+    """16 hex digits that stand for the weights of a model folder."""
+    files = sorted(model_folder.glob("model*.safetensors"))
+    return hashlib.sha256("".join(map(file_hash, files)).encode()).hexdigest()[:16]

@@ -159,7 +159,7 @@ class Sampling(Section):
 
 
 class Rollout(Sampling):
-    problems: Positive
+    problems: Positive | Literal["all"]
     group_size: Positive
     temperature: Annotated[float, Field(gt=0)]
     shard_problems: Positive
@@ -167,6 +167,7 @@ class Rollout(Sampling):
 
 class Reflect(Sampling):
     enabled: bool
+    peer: Literal["random", "shortest"]
     constrain: bool
     quote_chars: tuple[Positive, Positive]
     shard_rows: Positive
@@ -385,7 +386,7 @@ def with_seed(params: Params, seed: int) -> Params:
     return Params.model_validate(data)
 
 
-def _rewrite(file: Path, change: Callable[[Any, YAML], None]) -> None:
+def rewrite(file: Path, change: Callable[[Any, YAML], None]) -> None:
     """Change params.yaml in place: comments and all else stay, a bad result is refused."""
     yaml = YAML()
     yaml.preserve_quotes = True
@@ -410,23 +411,24 @@ def rewrite_method(file: Path, name: str) -> None:
             section, _, field = key.partition(".")
             data[section][field] = value
 
-    _rewrite(file, change)
+    rewrite(file, change)
+
+
+def set_loop(data: Any, yaml: YAML, iterations: int) -> None:
+    """Set `loop:` of loaded params to i1..iN, each from the one before."""
+    if iterations < 1:
+        raise RosdError(f"loop: {iterations} iterations asked for; at least 1 is needed.")
+    loop = data["loop"]
+    for key in list(loop):
+        if key not in {f"i{n}" for n in range(1, iterations + 1)}:
+            del loop[key]
+    for n in range(1, iterations + 1):
+        if f"i{n}" not in loop:
+            item = yaml.map(start=f"i{n - 1}" if n > 1 else "base")
+            item.fa.set_flow_style()
+            loop[f"i{n}"] = item
 
 
 def rewrite_loop(file: Path, iterations: int) -> None:
-    """Set `loop:` to i1..iN, each from the one before; comments and all else stay as they are."""
-    if iterations < 1:
-        raise RosdError(f"loop: {iterations} iterations asked for; at least 1 is needed.")
-
-    def change(data: Any, yaml: YAML) -> None:
-        loop = data["loop"]
-        for key in list(loop):
-            if key not in {f"i{n}" for n in range(1, iterations + 1)}:
-                del loop[key]
-        for n in range(1, iterations + 1):
-            if f"i{n}" not in loop:
-                item = yaml.map(start=f"i{n - 1}" if n > 1 else "base")
-                item.fa.set_flow_style()
-                loop[f"i{n}"] = item
-
-    _rewrite(file, change)
+    """Set the number of iterations; comments and all else stay as they are."""
+    rewrite(file, lambda data, yaml: set_loop(data, yaml, iterations))

@@ -14,12 +14,13 @@ from rosd_core.seeds import row_seed
 from rosd_core.shards import Rows
 
 
-def sample_problems(problems: pl.DataFrame, count: int, seed: int, iteration: str) -> Rows:
-    """`count` problems drawn without replacement for an iteration: its name is the only thing that
-    matters.
+def sample_problems(problems: pl.DataFrame, count: int | str, seed: int, iteration: str) -> Rows:
+    """`count` problems (or `all`) drawn without replacement for an iteration: its name is the only
+    thing that matters.
 
     Raises RosdError where the table holds fewer.
     """
+    count = len(problems) if count == "all" else int(count)
     if len(problems) < count:
         raise RosdError(
             f"rollout.problems = {count}, but the problems table has {len(problems)} of split "

@@ -19,7 +19,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     problems = read_table("problems", paths.problems).to_dicts()
     rollouts = read_table("rollouts", paths.table("rollouts", iteration))
     reflections = read_table("reflections", paths.table("reflections", iteration))
-    token_map = TokenMap.of_folder(paths.model(start_of(params, iteration)))
+    token_map = TokenMap.of_folder(paths.weights(start_of(params, iteration)))
     response = dict(rollouts.select("rollout_id", "response").iter_rows())
     rows = []
     has_reference = {p["problem_id"]: p["solution"] is not None for p in problems}

@@ -157,6 +157,45 @@ def method(name: str, params: ParamsFile = DEFAULT_PARAMS) -> None:
 
 
 @app.command()
+def preset(names: list[str], params: ParamsFile = DEFAULT_PARAMS) -> None:
+    """Lay presets (presets/*.yaml) over params.yaml and validate, such as: qwen3-4b biology."""
+    from rosd_core.errors import RosdError
+    from rosd_core.presets import apply_presets, missing_files
+
+    root = params.resolve().parent
+    try:
+        done = apply_presets(params, root / "presets", names)
+    except RosdError as error:
+        typer.echo(f"rosd preset: {error}", err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"{params}: preset is {' '.join(names)}")
+    for file in missing_files(done, root):
+        typer.echo(f"  not there yet: {file}")
+
+
+@app.command()
+def base(
+    model: Annotated[str, typer.Argument(help="A model's folder, or its id on the hub.")],
+    revision: Annotated[str | None, typer.Option(help="A revision of the hub's model.")] = None,
+    params: ParamsFile = DEFAULT_PARAMS,
+) -> None:
+    """Start from your own model: models/base becomes a pointer to it, nothing is copied."""
+    from rosd_core.base import POINTER_FILE, make_pointer
+    from rosd_core.errors import RosdError
+    from stages.common import Paths, replacing_folder, write_json
+
+    here = Paths(params.resolve().parent).model("base")
+    try:
+        pointer = make_pointer(model, revision)
+    except RosdError as error:
+        typer.echo(f"rosd base: {error}", err=True)
+        raise typer.Exit(1) from None
+    with replacing_folder(here) as target:
+        write_json(target / POINTER_FILE, pointer)
+    typer.echo(f"{here}: {pointer['model']}, fingerprint {pointer['fingerprint']}")
+
+
+@app.command()
 def hashes(params: ParamsFile = DEFAULT_PARAMS) -> None:
     """Print a content hash of every table and of every model's weights: equal runs, equal lines."""
     from rosd_core.hashing import file_hash, table_hash

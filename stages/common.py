@@ -1,6 +1,5 @@
 """What the stages share: where things lie, and how a folder is published whole."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -9,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rosd_core.base import resolve
 from rosd_core.errors import RosdError
-from rosd_core.hashing import file_hash
 from rosd_core.params import Params, PromptTexts
 from rosd_core.prompts import Prompts
 from rosd_core.tables import replacing
@@ -28,6 +27,10 @@ class Paths:
 
     def model(self, key: str) -> Path:
         return self.root / "models" / key
+
+    def weights(self, key: str) -> Path:
+        """Where to read a model from: its folder, or the one that a pointer there names."""
+        return resolve(self.model(key))
 
     def table(self, name: str, key: str) -> Path:
         """`rollouts`, `reflections`, `alignments`, `scores` of an iteration."""
@@ -102,9 +105,3 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def fingerprint(model_folder: Path) -> str:
-    """16 hex digits that stand for the weights of a model folder."""
-    files = sorted(model_folder.glob("model*.safetensors"))
-    return hashlib.sha256("".join(map(file_hash, files)).encode()).hexdigest()[:16]

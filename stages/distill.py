@@ -20,7 +20,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     """Valid prefixes are not in the table, so they cannot be trained on."""
     p = params.distill
     set_threads(params.machine.threads)
-    folder = paths.model(start_of(params, iteration))
+    folder = paths.weights(start_of(params, iteration))
     rows = (
         read_table("scores", paths.table("scores", iteration))
         .filter(pl.col("status") != "too_long")

@@ -8,12 +8,13 @@ import polars as pl
 
 from rosd_core.engine import Decoding, open_engine
 from rosd_core.errors import RosdError
+from rosd_core.hashing import fingerprint
 from rosd_core.params import Params
 from rosd_core.rollout import evaluation_rows, rollout_requests, rollout_rows
 from rosd_core.shards import Rows, write_shards
 from rosd_core.stats import mean_at_k, sample_metrics
 from rosd_core.tables import read_table
-from stages.common import Paths, fingerprint, prompts_of, set_threads, write_json
+from stages.common import Paths, prompts_of, set_threads, write_json
 
 
 def run(params: Params, paths: Paths, model: str) -> None:
@@ -25,7 +26,7 @@ def run(params: Params, paths: Paths, model: str) -> None:
         raise RosdError(
             f"{paths.problems}: no problem of split test; set test of a domain in prepare.domains."
         )
-    folder = paths.model(model)
+    folder = paths.weights(model)
     engine, tokenizer = open_engine(p.engine, folder, params.machine.device, p.batch_rows)
     decoding, name = Decoding(p.temperature, p.top_p, p.max_new_tokens), fingerprint(folder)
 

@@ -21,9 +21,9 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     set_threads(params.machine.threads)
     problems = read_table("problems", paths.problems)
     rollouts = read_table("rollouts", paths.table("rollouts", iteration))
-    folder = paths.model(start_of(params, iteration))
+    folder = paths.weights(start_of(params, iteration))
     engine, tokenizer = open_engine(p.engine, folder, params.machine.device, p.batch_rows)
-    peers = choose_peers(rollouts, p.seed, p.enabled)
+    peers = choose_peers(rollouts, p.seed, p.enabled, p.peer)
     tasks = reflection_tasks(problems, rollouts, peers, prompts, tokenizer, p.max_prompt_tokens)
     decoding = Decoding(p.temperature, p.top_p, p.max_new_tokens)
 

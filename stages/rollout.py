@@ -8,11 +8,12 @@ out iterations/<iteration>/rollouts.parquet (table rollouts)
 import polars as pl
 
 from rosd_core.engine import Decoding, open_engine
+from rosd_core.hashing import fingerprint
 from rosd_core.params import Params
 from rosd_core.rollout import rollout_requests, rollout_rows, sample_problems
 from rosd_core.shards import Rows, write_shards
 from rosd_core.tables import read_table
-from stages.common import Paths, fingerprint, prompts_of, set_threads, start_of
+from stages.common import Paths, prompts_of, set_threads, start_of
 
 
 def run(params: Params, paths: Paths, iteration: str) -> None:
@@ -20,7 +21,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     again.
     """
     p, prompts = params.rollout, prompts_of(params.prompts)
-    folder = paths.model(start_of(params, iteration))
+    folder = paths.weights(start_of(params, iteration))
     set_threads(params.machine.threads)
     train = read_table("problems", paths.problems).filter(pl.col("split") == "train")
     problems = sample_problems(train, p.problems, p.seed, iteration)

@@ -23,10 +23,10 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         for n in ("alignments", "rollouts", "reflections")
     }
     start = start_of(params, iteration)
-    student, tokenizer = open_engine("transformers", paths.model(start), device, p.batch_rows)
+    student, tokenizer = open_engine("transformers", paths.weights(start), device, p.batch_rows)
     teacher = student
     if p.teacher == "base" and start != "base":
-        teacher, _ = open_engine("transformers", paths.model("base"), device, p.batch_rows)
+        teacher, _ = open_engine("transformers", paths.weights("base"), device, p.batch_rows)
     tasks = score_tasks(
         problems, **tables, tokenizer=tokenizer, prompts=prompts, longest=p.max_prompt_tokens
     )
