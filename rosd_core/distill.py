@@ -2,39 +2,59 @@
 tokens alone.
 
     divergence       sum over supervised tokens t of  r w_t JSD_alpha(S_t, T_t)
+    sampled_token    sum of  -r w_t (log T_t(y_t) - log S_t(y_t)) log S_t(y_t), the bracket constant
     cross_entropy    sum of  -r log S_t(y_t)
     policy_gradient  sum of  -min(rho_t r, clip(rho_t, 1 - c, 1 + c) r)
 
 w_t = min(rho_t, importance_clip) is the clipped importance weight, rho_t = S_t(y_t) / behaviour
-probability of the sampled token y_t, r the row's weight (1, or its advantage). The sum is divided
-by the tokens of the whole optimizer step, so that the result does not depend on how the step is cut
-into batches. Source: arXiv 2605.28014 (ROSD), 2402.03300 (GRPO, equation 3 without its KL term,
-averaged over tokens).
+probability of the sampled token y_t, r the row's weight (1, or its advantage). `sampled_token` is
+the policy gradient of the reverse KL, one sample per token. The sum is divided by the supervised
+tokens of the whole optimizer step, so that the result does not depend on how the step is cut into
+batches, nor on the number of processes. Source: arXiv 2605.28014 (ROSD), 2402.03300 (GRPO, equation
+3 without its KL term, averaged over tokens).
 
-Dimension names: N supervised token, K support, V vocabulary.
+Dimension names: N supervised token, K support, H hidden, V vocabulary.
 """
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+import torch.distributed
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
-from rosd_core.divergence import gather_support, importance_weight, jsd, with_tail
-from rosd_core.engine import supervised_logits
 from rosd_core.errors import RosdError
+from rosd_core.head import Targets, TokenLoss, head_loss, head_of
+from rosd_core.packing import (
+    batches,
+    can_pack,
+    pack,
+    packed_attention,
+    packed_hidden,
+    padded_hidden,
+)
+from rosd_core.score import from_bfloat16, pack_row
+from rosd_core.teachers import Taught
 
 STATE_FILE = "optimizer.safetensors"
+
+Rows = Sequence[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class StepLog:
-    """What one optimizer step did; `loss` in nats per supervised token."""
+    """What one optimizer step did. `loss` in nats per supervised token. The rest says how stale the
+    samples are: mean of the importance weight, share of tokens above the clip, largest ratio, and
+    KL(behaviour || student) by its estimate rho - 1 - log rho, in nats.
+    """
 
     step: int
     loss: float
@@ -43,57 +63,114 @@ class StepLog:
     grad_norm: float
     mean_weight: float
     clipped_share: float
+    largest_ratio: float
+    stale_kl: float
+
+
+def collate(rows: Rows, how: TokenLoss, taught: Taught | None, device: torch.device) -> Targets:
+    """The targets of rows, supervised token after supervised token."""
+
+    def column(name: str, dtype: torch.dtype) -> torch.Tensor:
+        parts = [np.asarray(row[name]) for row in rows if len(row[name])]
+        return torch.from_numpy(np.concatenate(parts)).to(device, dtype)
+
+    token_N = torch.tensor([row["response_ids"][t] for row in rows for t in row["positions"]])
+    weights = [float(row["weight"]) for row in rows for _ in row["positions"]]
+    plain = {
+        "token_N": token_N.to(device),
+        "behaviour_N": column("behaviour_logp", torch.float32),
+        "weight_N": torch.tensor(weights, device=device),
+    }
+    if how.loss in ("cross_entropy", "policy_gradient"):
+        return Targets(**plain)
+    if taught is not None and taught.reader is not None:
+        asked = [pack_row(row, "teacher_prompt_ids") for row in rows]
+        return Targets(**plain, hidden_NH=torch.cat(taught.reader.hidden_of_rows(asked)))
+    if taught is not None:
+        stored = [from_bfloat16(row["teacher_hidden"], len(row["positions"])) for row in rows]
+        return Targets(**plain, hidden_NH=torch.cat(stored).to(device))
+    if how.loss == "sampled_token":
+        teacher_NK = column("teacher_logp", torch.float32).unsqueeze(1)
+        return Targets(**plain, support_NK=plain["token_N"].unsqueeze(1), teacher_NK=teacher_NK)
+    return Targets(
+        **plain,
+        support_NK=column("support_ids", torch.long),
+        teacher_NK=column("support_logp", torch.float32),
+        tail_N=column("tail_logp", torch.float32),
+    )
 
 
 def batch_loss(
     model: PreTrainedModel,
-    rows: Sequence[dict[str, Any]],
+    rows: Rows,
     pad_id: int,
-    alpha: float,
-    clip: float,
-    loss: str = "divergence",
-    policy_clip: float = 0.2,
+    how: TokenLoss,
+    taught: Taught | None = None,
+    tokens: float = 1.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Summed (not averaged) loss of a batch of score rows, and the unclipped ratios rho (N,)."""
-    pairs = [(r["prompt_ids"], r["response_ids"], r["positions"]) for r in rows]
-    logits_NV, targets_N, _ = supervised_logits(model, pairs, pad_id)
-    logp_NV = torch.log_softmax(logits_NV.float(), dim=-1)
-
-    def column(name: str, dtype: torch.dtype) -> torch.Tensor:
-        return torch.tensor(
-            [entry for row in rows for entry in row[name]], dtype=dtype, device=logp_NV.device
-        )
-
-    token_N = gather_support(logp_NV, targets_N.unsqueeze(1)).squeeze(1)
-    behaviour_N = column("behaviour_logp", torch.float32)
-    ratio_N = (token_N.detach() - behaviour_N).exp()
-    weights = [float(row["weight"]) for row in rows for _ in row["positions"]]
-    row_N = torch.tensor(weights, device=logp_NV.device)
-    if loss == "cross_entropy":
-        return -(row_N * token_N).sum(), ratio_N
-    if loss == "policy_gradient":
-        now_N = (token_N - behaviour_N).exp()
-        near_N = now_N.clamp(1 - policy_clip, 1 + policy_clip)
-        return -torch.minimum(now_N * row_N, near_N * row_N).sum(), ratio_N
-    support_NK = column("support_ids", torch.long)
-    teacher_NC = with_tail(
-        column("support_logp", torch.float32), column("tail_logp", torch.float32)
-    )
-    student_NC = with_tail(gather_support(logp_NV, support_NK))
-    weight_N = row_N * importance_weight(token_N, behaviour_N, clip)
-    return (weight_N * jsd(student_NC, teacher_NC, alpha)).sum(), ratio_N
+    """Loss of a batch of score rows, summed over its tokens and divided by `tokens`, and the
+    unclipped ratios rho (N,). Within packed_attention where the model can be packed.
+    """
+    asked = [pack_row(row, "prompt_ids") for row in rows]
+    if can_pack(model):
+        hidden_NH = packed_hidden(model, pack(asked))
+    else:
+        hidden_NH = padded_hidden(model, asked, pad_id)
+    targets = collate(rows, how, taught, hidden_NH.device)
+    teacher = None if taught is None else taught.head
+    loss, logp_N = head_loss(hidden_NH, head_of(model), targets, how, teacher, tokens)
+    return loss, (logp_N.float() - targets.behaviour_N).exp()
 
 
-def refuse_unscored(rows: Sequence[dict[str, Any]], loss: str) -> None:
-    """Raises RosdError where there is nothing to train on, or no teacher for a divergence."""
-    if not rows:
+def steps(
+    groups: Iterable[Rows], rows_per_step: int, seed: int, shuffle: str
+) -> Iterator[list[dict[str, Any]]]:
+    """The rows of each optimizer step, shuffled within a row group of the table: only one of them
+    is held. `problems` shuffles problems and keeps the rows of each together.
+    """
+    draw, held = random.Random(seed), []
+    for group in groups:
+        if shuffle == "problems":
+            whole = [list(rows) for _, rows in groupby(group, lambda row: row["problem_id"])]
+            draw.shuffle(whole)
+            held += [row for rows in whole for row in rows]
+        else:
+            order = list(group)
+            draw.shuffle(order)
+            held += order
+        while len(held) >= rows_per_step:
+            yield held[:rows_per_step]
+            held = held[rows_per_step:]
+    if held:
+        yield held
+
+
+def share_of_process(chosen: list[list[int]]) -> list[list[int]]:
+    """The batches of this process, where several train together (torch.distributed)."""
+    if not torch.distributed.is_initialized():
+        return chosen
+    return chosen[torch.distributed.get_rank() :: torch.distributed.get_world_size()]
+
+
+def sum_over_processes(tensors: Iterable[torch.Tensor]) -> None:
+    """Add up in place over the processes, where there are several."""
+    if torch.distributed.is_initialized():
+        for tensor in tensors:
+            torch.distributed.all_reduce(tensor)
+
+
+def refuse_unscored(status: dict[str, int], loss: str) -> None:
+    """Raises RosdError where there is nothing to train on, or no teacher for the loss; `status`
+    counts the rows of scores.parquet by status.
+    """
+    if not any(count for name, count in status.items() if name != "too_long"):
         raise RosdError(
             "no row of scores.parquet is supervised: see skip_reason in alignments.parquet."
         )
-    untaught = sum(row["status"] == "no_teacher" for row in rows)
-    if loss == "divergence" and untaught:
+    untaught = status.get("no_teacher", 0)
+    if loss in ("divergence", "sampled_token") and untaught:
         raise RosdError(
-            f"distill.loss is divergence, but {untaught} rows of scores.parquet have no teacher; "
+            f"distill.loss is {loss}, but {untaught} rows of scores.parquet have no teacher; "
             "set align.teacher_context to idea, peer or reference, or another distill.loss."
         )
 
@@ -129,83 +206,121 @@ def load_state(optimizer: torch.optim.Optimizer, names: Sequence[str], folder: P
 
 def train(
     model: PreTrainedModel,
-    rows: Sequence[dict[str, Any]],
+    chosen: Iterable[list[dict[str, Any]]],
     start: Path,
     *,
+    how: TokenLoss,
     pad_id: int,
-    seed: int,
-    loss: str,
-    policy_clip: float,
-    alpha: float,
-    importance_clip: float,
     learning_rate: float,
     warmup_steps: int,
     betas: tuple[float, float],
     weight_decay: float,
     grad_clip: float,
-    rows_per_step: int,
-    batch_rows: int,
+    batch_tokens: int,
+    taught: Taught | None = None,
+    autocast: str = "none",
+    gradient_checkpointing: bool = False,
 ) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
-    """One epoch over the rows, in an order drawn by `seed`, continuing the optimizer state found in
-    `start`.
+    """One pass over the steps of `steps`, continuing the optimizer state found in `start`.
 
     Returns a log per step and the optimizer's tensors. Raises RosdError if the loss is not finite.
     """
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    names = [n for n, _ in named]
-    optimizer = torch.optim.AdamW(
-        [p for _, p in named], lr=learning_rate, betas=betas, weight_decay=weight_decay
-    )
-    done = load_state(optimizer, names, start)
-    order = list(rows)
-    random.Random(seed).shuffle(order)
+    names, weights = [n for n, _ in named], [p for _, p in named]
+    optimizer = torch.optim.AdamW(weights, lr=learning_rate, betas=betas, weight_decay=weight_decay)
+    done, logs = load_state(optimizer, names, start), []
     model.train()
-    logs = []
-    for number, at in enumerate(range(0, len(order), rows_per_step), done):
-        chosen = sorted(
-            order[at : at + rows_per_step],
-            key=lambda r: len(r["prompt_ids"]) + len(r["response_ids"]),
-        )
-        tokens = sum(len(r["behaviour_logp"]) for r in chosen)
-        total, ratios = 0.0, []
-        for b in range(0, len(chosen), batch_rows):
-            part, ratio_N = batch_loss(
-                model, chosen[b : b + batch_rows], pad_id, alpha, importance_clip, loss, policy_clip
+    if gradient_checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    packing = packed_attention(model) if can_pack(model) else nullcontext()
+    with packing:
+        for number, rows in enumerate(chosen, done):
+            rate = (
+                learning_rate * min(1.0, (number + 1) / warmup_steps)
+                if warmup_steps
+                else learning_rate
             )
-            (part / tokens).backward()
-            total += part.item() / tokens
-            ratios.append(ratio_N)
-        rate = (
-            learning_rate * min(1.0, (number + 1) / warmup_steps) if warmup_steps else learning_rate
-        )
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        norm = torch.nn.utils.clip_grad_norm_([p for _, p in named], grad_clip).item()
-        if not math.isfinite(total + norm):
-            raise RosdError(
-                f"step {number}: loss {total}, gradient norm {norm}: training diverged; "
-                "lower distill.learning_rate."
-            )
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        ratio_N = torch.cat(ratios)
-        clipped = (ratio_N > importance_clip).float().mean().item()
-        weight = ratio_N.clamp(max=importance_clip).mean().item()
-        logs.append(asdict(StepLog(number, total, tokens, rate, norm, weight, clipped)))
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            low = _autocast(model.device.type, autocast)
+            logs.append(
+                _step(model, weights, optimizer, rows, number, how, taught, pad_id, batch_tokens,
+                      grad_clip, rate, low)
+            )  # fmt: skip
+    if gradient_checkpointing:
+        model.activation_checkpointing_disable()
     model.eval()
     return logs, optimizer_tensors(optimizer, names)
 
 
-def summarise(logs: Sequence[dict[str, float]], rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Metrics of an epoch: steps, tokens, first and last loss, mean weight and clipped share over
-    steps.
-    """
+def _autocast(device: str, kind: str) -> Callable[[], AbstractContextManager[object]]:
+    if kind == "none":
+        return nullcontext
+    return lambda: torch.autocast(device, getattr(torch, kind))
+
+
+def _step(
+    model: PreTrainedModel,
+    weights: Sequence[torch.Tensor],
+    optimizer: torch.optim.Optimizer,
+    rows: Rows,
+    number: int,
+    how: TokenLoss,
+    taught: Taught | None,
+    pad_id: int,
+    batch_tokens: int,
+    grad_clip: float,
+    rate: float,
+    low: Callable[[], AbstractContextManager[object]],
+) -> dict[str, float]:
+    """One optimizer step over `rows`; what it logs."""
+    tokens = sum(len(row["behaviour_logp"]) for row in rows)
+    # over tokens: loss, clipped weight, clipped share, KL; and the largest ratio
+    sums, largest = torch.zeros(4, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    asked = [pack_row(row, "prompt_ids") for row in rows]
+    for batch in share_of_process(list(batches(asked, batch_tokens))):
+        with low():
+            part = [rows[n] for n in batch]
+            loss, ratio_N = batch_loss(model, part, pad_id, how, taught, tokens)
+        loss.backward()
+        ratio_N = ratio_N.double().cpu()
+        clip = how.importance_clip
+        stale = (ratio_N - 1 - ratio_N.log()).sum()
+        seen = [ratio_N.clamp(max=clip).sum(), (ratio_N > clip).double().sum(), stale]
+        sums += torch.stack([loss.detach().double().cpu() * tokens, *seen])
+        largest = torch.maximum(largest, ratio_N.max())
+    for weight in weights:
+        if weight.grad is None:
+            weight.grad = torch.zeros_like(weight)
+    sum_over_processes([sums, *(w.grad for w in weights if w.grad is not None)])
+    if torch.distributed.is_initialized():
+        torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX)
+    norm = torch.nn.utils.clip_grad_norm_(weights, grad_clip).item()
+    loss, weight, clipped, stale = (sums / tokens).tolist()
+    if not math.isfinite(loss + norm):
+        raise RosdError(
+            f"step {number}: loss {loss}, gradient norm {norm}: training diverged; "
+            "lower distill.learning_rate."
+        )
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return asdict(StepLog(number, loss, tokens, rate, norm, weight, clipped, largest.item(), stale))
+
+
+def summarise(logs: Sequence[dict[str, float]], rows: int) -> dict[str, float]:
+    """Metrics of an epoch: steps, tokens, first and last loss, and the staleness over its steps."""
+
+    def mean(name: str) -> float:
+        return sum(log[name] for log in logs) / len(logs)
+
     return {
-        "rows": len(rows),
+        "rows": rows,
         "steps": len(logs),
         "supervised_tokens": int(sum(log["tokens"] for log in logs)),
         "first_loss": logs[0]["loss"],
         "last_loss": logs[-1]["loss"],
-        "mean_weight": sum(log["mean_weight"] for log in logs) / len(logs),
-        "clipped_share": sum(log["clipped_share"] for log in logs) / len(logs),
+        "mean_weight": mean("mean_weight"),
+        "clipped_share": mean("clipped_share"),
+        "largest_ratio": max(log["largest_ratio"] for log in logs),
+        "stale_kl": mean("stale_kl"),
     }

@@ -15,23 +15,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    DynamicCache,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache, DynamicLayer
-from transformers.utils import logging as transformers_logging
 
-from rosd_core.divergence import gather_support, tail_logp
 from rosd_core.errors import RosdError
+from rosd_core.loading import load_model
+from rosd_core.reader import Part, Reader, context_of
+from rosd_core.types import Scored, TokenLogprobs
 
 if TYPE_CHECKING:
     from rosd_core.grammar import TokenMasks
-
-transformers_logging.disable_progress_bar()  # pyright: ignore[reportPrivateImportUsage] (its public name)
 
 
 @dataclass(frozen=True)
@@ -66,30 +59,6 @@ class Completion:
     token_ids: list[int]
     logprobs: list[float]
     finish_reason: str
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A continuation to score at `positions`, ascending indices of `response_ids`; `support_ids`
-    (N, K) are used instead of the own top K.
-    """
-
-    prompt_ids: Sequence[int]
-    response_ids: Sequence[int]
-    positions: Sequence[int]
-    support_ids: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class TokenLogprobs:
-    """Per scored token: its own log-probability (N,), the support's ids and true log-probabilities
-    (N, K), the tail (N,).
-    """
-
-    token_logp: np.ndarray
-    support_ids: np.ndarray
-    support_logp: np.ndarray
-    tail_logp: np.ndarray
 
 
 class Engine(Protocol):
@@ -197,7 +166,7 @@ class TransformersEngine:
     """The CPU engine: one prefill per distinct prompt, a static cache, SDPA and inverse-CDF
     sampling.
 
-    `batch_rows` bounds the rows decoded (or scored) together.
+    `batch_rows` bounds the rows decoded together, `batch_tokens` the tokens scored together.
     """
 
     def __init__(
@@ -207,11 +176,13 @@ class TransformersEngine:
         pad_id: int,
         batch_rows: int,
         tokenizer: PreTrainedTokenizerBase | None = None,
+        batch_tokens: int = 1 << 14,
     ) -> None:
         self.model, self.pad_id, self.batch_rows = model.eval(), pad_id, batch_rows
+        self.batch_tokens = batch_tokens
         self.tokenizer, self.masks = tokenizer, None
         self.stop_ids = torch.tensor(sorted(stop_ids), device=model.device)
-        self.context = int(getattr(model.config, "max_position_embeddings", 1 << 30))
+        self.context = context_of(model)
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request], decoding: Decoding) -> list[Completion]:
@@ -348,88 +319,11 @@ class TransformersEngine:
             token_B = draw(logp_BV, torch.from_numpy(uniform(seeds, step)))
         return token_B, logp_BV.gather(1, token_B.unsqueeze(1)).squeeze(1)
 
-    @torch.inference_mode()
     def logprobs(self, rows: Sequence[Scored], top_k: int) -> list[TokenLogprobs]:
         """Next-token log-probabilities at the positions of each response, in the order of the
         rows.
         """
-        order = sorted(
-            range(len(rows)), key=lambda i: len(rows[i].prompt_ids) + len(rows[i].response_ids)
-        )
-        done: dict[int, TokenLogprobs] = {}
-        for start in range(0, len(order), self.batch_rows):
-            chunk = order[start : start + self.batch_rows]
-            for i, result in zip(chunk, self._score([rows[i] for i in chunk], top_k), strict=True):
-                done[i] = result
-        return [done[i] for i in range(len(rows))]
-
-    def _score(self, rows: Sequence[Scored], top_k: int) -> list[TokenLogprobs]:
-        pairs = [(r.prompt_ids, r.response_ids, r.positions) for r in rows]
-        logits_NV, targets_N, sizes = supervised_logits(self.model, pairs, self.pad_id)
-        logp_NV = torch.log_softmax(logits_NV.float(), dim=-1)
-        given = [r.support_ids for r in rows if r.support_ids is not None]
-        if given:
-            support_NK = torch.from_numpy(np.concatenate(given)).long().to(logp_NV.device)
-        else:
-            support_NK = logp_NV.topk(min(top_k, logp_NV.shape[1]), dim=-1).indices
-        support_logp_NK = gather_support(logp_NV, support_NK)
-        columns = (
-            gather_support(logp_NV, targets_N.unsqueeze(1)).squeeze(1),
-            support_NK.int(),
-            support_logp_NK,
-            tail_logp(support_logp_NK),
-        )
-        split = [torch.split(column, sizes) for column in columns]
-        return [
-            TokenLogprobs(*(part.cpu().numpy() for part in parts))
-            for parts in zip(*split, strict=True)
-        ]
-
-
-def supervised_logits(
-    model: PreTrainedModel,
-    rows: Sequence[tuple[Sequence[int], Sequence[int], Sequence[int]]],
-    pad_id: int,
-) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
-    """Logits of the response tokens at `positions` of each (prompt ids, response ids, positions):
-    the head runs on these alone.
-
-    Returns logits (N, V), the tokens themselves (N,) and the number of tokens per row; position p
-    of a sequence predicts token p + 1. Rows are padded on the right, so that no attention mask is
-    needed.
-    """
-    sequences = [[*prompt, *response] for prompt, response, _ in rows]
-    longest = max(map(len, sequences))
-    ids_BT = torch.full((len(rows), longest), pad_id)
-    keep_BT = torch.zeros(len(rows), longest, dtype=torch.bool)
-    for b, (sequence, (prompt, _, positions)) in enumerate(zip(sequences, rows, strict=True)):
-        ids_BT[b, : len(sequence)] = torch.tensor(sequence)
-        keep_BT[b, torch.tensor(positions, dtype=torch.long) + len(prompt) - 1] = True
-    ids_BT, keep_BT = ids_BT.to(model.device), keep_BT.to(model.device)
-    hidden_BTH = model.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state
-    targets_N = ids_BT[:, 1:][keep_BT[:, :-1]]
-    head = model.get_output_embeddings()
-    assert head is not None  # a causal language model has one
-    return head(hidden_BTH[keep_BT]), targets_N, [len(positions) for _, _, positions in rows]
-
-
-def load_model(folder: Path, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model and tokenizer of a local folder, fp32. Raises RosdError where there is none."""
-    if not (folder / "config.json").is_file():
-        raise RosdError(
-            f"{folder}: no model there (config.json is missing). "
-            "`dvc repro` makes the iterations' models."
-        )
-    if device == "cuda" and not torch.cuda.is_available():
-        raise RosdError("machine.device = 'cuda', but torch sees no GPU. Set machine.device: cpu.")
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    if tokenizer.chat_template is None:
-        raise RosdError(
-            f"{folder}: the tokenizer has no chat template; add chat_template.jinja to that folder."
-        )
-    torch.nn.Module.to(model, device)
-    return model.eval(), tokenizer
+        return Reader((Part(self.model),), self.pad_id, self.batch_tokens).logprobs(rows, top_k)
 
 
 def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:

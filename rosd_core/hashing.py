@@ -24,5 +24,5 @@ def file_hash(path: Path) -> str:
 
 def fingerprint(model_folder: Path) -> str:
     """16 hex digits that stand for the weights of a model folder."""
-    files = sorted(model_folder.glob("model*.safetensors"))
+    files = sorted(model_folder.glob("*model*.safetensors"))
     return hashlib.sha256("".join(map(file_hash, files)).encode()).hexdigest()[:16]

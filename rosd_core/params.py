@@ -193,27 +193,52 @@ class Align(Section):
 
 
 class Score(Section):
-    teacher: Literal["base", "current"]
-    support: Literal["student", "teacher"]
+    teacher: Literal["base", "current", "ema", "trust_region"]
+    ema_rate: Share
+    trust_region_mix: Share
+    targets: Literal["topk", "hidden", "none"]
+    support: Literal["student", "teacher", "union", "full"]
     top_k: Positive
     max_prompt_tokens: Positive
-    batch_rows: Positive
+    batch_tokens: Positive
     shard_rows: Positive
+
+    @model_validator(mode="after")
+    def _stored_support_is_of_k_ids(self) -> "Score":
+        if self.support == "full" and self.targets == "topk":
+            raise ValueError(
+                "score.support: full needs score.targets hidden or none; topk stores K ids a token"
+            )
+        return self
+
+
+class Lora(Section):
+    rank: Positive
+    alpha: Rate
+    dropout: Share
+    modules: str
+    merge: bool
 
 
 class Distill(Section):
     seed: int
-    loss: Literal["divergence", "cross_entropy", "policy_gradient"]
+    loss: Literal["divergence", "sampled_token", "cross_entropy", "policy_gradient"]
     policy_clip: Annotated[float, Field(gt=0, lt=1)]
     alpha: Share
+    tail: Literal["bucket", "renormalised"]
     importance_clip: Annotated[float, Field(ge=1)]
+    entry_clip: Rate | None
     learning_rate: Rate
     warmup_steps: Annotated[int, Field(ge=0)]
     betas: tuple[Share, Share]
     weight_decay: Annotated[float, Field(ge=0)]
     grad_clip: Rate
+    shuffle: Literal["rows", "problems"]
     rows_per_step: Positive
-    batch_rows: Positive
+    batch_tokens: Positive
+    autocast: Literal["none", "bfloat16"]
+    gradient_checkpointing: bool
+    lora: Lora | None
 
 
 class Evaluate(Sampling):
@@ -270,6 +295,13 @@ class Params(Section):
                 f"write i{bad[0]}"
             )
         return data
+
+    @model_validator(mode="after")
+    def _a_running_mean_needs_whole_weights(self) -> "Params":
+        lora = self.distill.lora
+        if self.score.teacher == "ema" and lora is not None and not lora.merge:
+            raise ValueError("score.teacher: ema needs distill.lora null or its merge true")
+        return self
 
     @model_validator(mode="after")
     def _each_iteration_starts_from_an_earlier_one(self) -> "Params":
@@ -391,6 +423,9 @@ def rewrite(file: Path, change: Callable[[Any, YAML], None]) -> None:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
+    yaml.representer.add_representer(
+        type(None), lambda writer, _: writer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
     data = yaml.load(file.read_text(encoding="utf-8"))
     change(data, yaml)
     temporary = file.with_name(f".{file.name}.tmp")

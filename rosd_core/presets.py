@@ -10,6 +10,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarstring import LiteralScalarString
 
 from rosd_core.errors import RosdError
 from rosd_core.params import Params, load_params, rewrite, set_loop
@@ -62,7 +63,9 @@ def apply_presets(file: Path, folder: Path, chosen: Sequence[str]) -> Params:
     def lay(target: Any, source: Mapping[str, Any], path: str) -> None:
         for key, value in source.items():
             here = f"{path}.{key}" if path else key
-            if here == "prepare.domains" or not isinstance(value, Mapping):
+            if isinstance(value, str) and "\n" in value:
+                target[key] = LiteralScalarString(value)
+            elif here == "prepare.domains" or not isinstance(value, Mapping):
                 target[key] = value
             elif key not in target:
                 raise RosdError(f"preset {'+'.join(chosen)}: params.yaml has no key {here!r}.")

@@ -236,13 +236,25 @@ SCHEMAS: dict[str, pa.Schema] = {
             "nats",
             "N: JSD(alpha=0.5) of student and teacher on support and tail",
         ),
-        _field("support", _STR, "student|teacher|none", "whose top-k ids the support is"),
+        _field(
+            "teacher_hidden",
+            pa.large_binary(),
+            "bfloat16",
+            "N x H: the teacher's final hidden states, row by row (score.targets: hidden)",
+            nullable=True,
+        ),
+        _field(
+            "support",
+            _STR,
+            "student|teacher|union|full|none",
+            "whose top-k ids the loss compares on; full: all ids; none: no targets",
+        ),
         _field(
             "status",
             _STR,
             "enum",
-            "scored | no_teacher (context none: no targets) | too_long (teacher prompt and "
-            "response exceed the model's context)",
+            "scored | deferred (the teacher is run by distill) | no_teacher (context none) | "
+            "too_long (teacher prompt and response exceed the model's context)",
         ),
     ),
     "evaluation": _schema(

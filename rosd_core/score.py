@@ -1,21 +1,29 @@
 """Scoring: the self-teacher's distribution at every supervised position, on a support of K ids and
-the tail.
+the tail, or as its final hidden states.
+
+Dimension names: N supervised token, K support, H hidden.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import polars as pl
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from rosd_core.divergence import jsd, with_tail
-from rosd_core.engine import Engine, Scored, TokenLogprobs, encode_chat
+from rosd_core.divergence import tail_logp
+from rosd_core.engine import encode_chat
+from rosd_core.head import compare
+from rosd_core.packing import PackRow, batches
 from rosd_core.prompts import Fitted, Messages, Prompts, fit
+from rosd_core.reader import Reader
 from rosd_core.reflection import without_thoughts
 from rosd_core.shards import Rows
 from rosd_core.tables import join_rows
+
+NUMBERS = (
+    "student_logp", "teacher_logp", "support_ids", "support_logp", "tail_logp", "divergence",
+)  # fmt: skip
 
 
 def score_tasks(
@@ -23,12 +31,13 @@ def score_tasks(
     alignments: pl.DataFrame,
     rollouts: pl.DataFrame,
     reflections: pl.DataFrame,
+    peers: pl.DataFrame,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Prompts,
     longest: int,
 ) -> Rows:
     """One task per supervised alignment: the student's and the teacher's prompt ids (of at most
-    `longest` tokens) and the response's tokens.
+    `longest` tokens) and the response's tokens. `peers` are rollouts that hold the responses shown.
     """
 
     def encode(messages: Messages) -> list[int]:
@@ -37,7 +46,7 @@ def score_tasks(
     by_id = {p["problem_id"]: p for p in problems.iter_rows(named=True)}
     supervised = alignments.filter(pl.col("status") == "supervised")
     reflected = {r["rollout_id"]: r for r in reflections.iter_rows(named=True)}
-    response = dict(rollouts.select("rollout_id", "response").iter_rows())
+    response = dict(peers.select("rollout_id", "response").iter_rows())
     tasks = []
     for alignment, rollout in join_rows(supervised, rollouts):
         problem, positions = by_id[alignment["problem_id"]], alignment["positions"]
@@ -86,70 +95,91 @@ def score_tasks(
     return tasks
 
 
-def _divergence(student: TokenLogprobs, teacher: TokenLogprobs) -> np.ndarray:
-    s, t = (
-        with_tail(torch.from_numpy(x.support_logp), torch.from_numpy(x.tail_logp))
-        for x in (student, teacher)
-    )
-    return jsd(s, t, 0.5).numpy()
+def unscored(task: dict[str, Any], status: str, support: str) -> dict[str, Any]:
+    """A row without targets; it keeps its supervised tokens but where it is too long."""
+    empty: dict[str, Any] = dict.fromkeys(NUMBERS, ()) | {"teacher_hidden": None}
+    gone = {"positions": [], "behaviour_logp": []} if status == "too_long" else {}
+    return task | empty | gone | {"support": support, "status": status}
+
+
+def status_of(task: dict[str, Any], context: int, targets: str) -> str:
+    """What becomes of a task: see the table's column status."""
+    if not task["teacher_prompt_ids"]:
+        return "no_teacher"
+    if len(task["teacher_prompt_ids"]) + len(task["response_ids"]) > context:
+        return "too_long"
+    return "deferred" if targets == "none" else "scored"
+
+
+def unread_rows(tasks: Sequence[dict[str, Any]], context: int) -> Rows:
+    """Rows for a teacher that distill runs itself: no model is read here."""
+    return [unscored(task, status_of(task, context, "none"), "none") for task in tasks]
 
 
 def score_rows(
-    tasks: Sequence[dict[str, Any]], student: Engine, teacher: Engine, support: str, top_k: int
+    tasks: Sequence[dict[str, Any]],
+    student: Reader,
+    teacher: Reader,
+    targets: str,
+    support: str,
+    top_k: int,
 ) -> Rows:
-    """Rows of the table `scores`.
+    """Rows of the table `scores`, in the order of the tasks.
 
-    Whose top-k ids are the support is `support`; both models are then read on those same ids. A row
-    that does not fit the model's context is kept with status `too_long` and no scored token; one
-    without teacher keeps its tokens, with status `no_teacher`.
+    `topk` stores the teacher's log-probabilities on the support; `hidden` its final hidden states,
+    from which any divergence over the whole vocabulary can be had later. A row that does not fit
+    the model's context is kept with status `too_long` and no scored token; one without teacher
+    keeps its tokens, with status `no_teacher`.
     """
-
-    def fits_context(task: dict[str, Any]) -> bool:
-        return len(task["teacher_prompt_ids"]) + len(task["response_ids"]) <= teacher.context
-
-    fits = [t for t in tasks if t["teacher_prompt_ids"] and fits_context(t)]
-    models = {"student": (student, "prompt_ids"), "teacher": (teacher, "teacher_prompt_ids")}
-    (leader, leader_prompt), (follower, follower_prompt) = models.pop(support), *models.values()
-    led = leader.logprobs(
-        [Scored(t[leader_prompt], t["response_ids"], t["positions"]) for t in fits], top_k
-    )
-    asked = [
-        Scored(t[follower_prompt], t["response_ids"], t["positions"], r.support_ids)
-        for t, r in zip(fits, led, strict=True)
-    ]
-    followed = follower.logprobs(asked, top_k)
-    pairs = (
-        zip(led, followed, strict=True) if support == "student" else zip(followed, led, strict=True)
-    )
-    scored = dict(zip((t["rollout_id"] for t in fits), pairs, strict=True))
-    return [_row(task, scored.get(task["rollout_id"]), support) for task in tasks]
-
-
-def _row(
-    task: dict[str, Any], scored: tuple[TokenLogprobs, TokenLogprobs] | None, support: str
-) -> dict[str, Any]:
-    if scored is None:
-        columns = (
-            "student_logp",
-            "teacher_logp",
-            "support_ids",
-            "support_logp",
-            "tail_logp",
-            "divergence",
+    status = [status_of(task, teacher.context, targets) for task in tasks]
+    rows: dict[int, dict[str, Any]] = {}
+    for n, task in enumerate(tasks):
+        if status[n] != "scored":
+            rows[n] = unscored(task, status[n], "none")
+    fits = [n for n in range(len(tasks)) if n not in rows]
+    own = [pack_row(tasks[n], "prompt_ids") for n in fits]
+    heads = student.head(), teacher.head()
+    chosen_by = "student" if support == "full" else support  # what the diagnostic columns look at
+    for batch in batches(own, student.batch_tokens):
+        part = [fits[b] for b in batch]
+        student_NH = student.hidden([own[b] for b in batch])
+        taught = teacher.hidden_of_rows([pack_row(tasks[n], "teacher_prompt_ids") for n in part])
+        teacher_NH = torch.cat(taught)
+        token_N = torch.tensor(
+            [tasks[n]["response_ids"][t] for n in part for t in tasks[n]["positions"]],
+            device=student_NH.device,
         )
-        empty: dict[str, Any] = {name: [] for name in columns}
-        if not task["teacher_prompt_ids"]:
-            return task | empty | {"support": "none", "status": "no_teacher"}
-        none = {"positions": [], "behaviour_logp": []}
-        return task | empty | none | {"support": support, "status": "too_long"}
-    student, teacher = scored
-    return task | {
-        "student_logp": student.token_logp.tolist(),
-        "teacher_logp": teacher.token_logp.tolist(),
-        "support_ids": teacher.support_ids.tolist(),
-        "support_logp": teacher.support_logp.tolist(),
-        "tail_logp": teacher.tail_logp.tolist(),
-        "divergence": _divergence(student, teacher).tolist(),
-        "support": support,
-        "status": "scored",
-    }
+        found = compare(student_NH, heads[0], teacher_NH, heads[1], token_N, chosen_by, top_k)
+        columns = {
+            "student_logp": found.student_N,
+            "teacher_logp": found.teacher_N,
+            "support_ids": found.support_NK.int(),
+            "support_logp": found.teacher_NK,
+            "tail_logp": tail_logp(found.teacher_NK),
+            "divergence": found.divergence_N,
+        }
+        sizes = [len(tasks[n]["positions"]) for n in part]
+        split = {name: c.cpu().split(sizes) for name, c in columns.items()}
+        for at, n in enumerate(part):
+            row = {name: parts[at].numpy() for name, parts in split.items()}
+            more: dict[str, Any] = {"teacher_hidden": None, "support": support, "status": "scored"}
+            if targets == "hidden":
+                more["teacher_hidden"] = to_bfloat16(taught[at])
+                row |= dict.fromkeys(("support_ids", "support_logp", "tail_logp"), ())
+            rows[n] = tasks[n] | row | more
+    return [rows[n] for n in range(len(tasks))]
+
+
+def to_bfloat16(hidden_NH: torch.Tensor) -> bytes:
+    """Hidden states as they are stored: bf16, row by row."""
+    return hidden_NH.to(torch.bfloat16).cpu().contiguous().view(torch.int16).numpy().tobytes()
+
+
+def from_bfloat16(stored: bytes, tokens: int) -> torch.Tensor:
+    """The inverse of `to_bfloat16`, (N, H)."""
+    flat = torch.frombuffer(bytearray(stored), dtype=torch.int16).view(torch.bfloat16)
+    return flat.view(tokens, -1)
+
+
+def pack_row(row: dict[str, Any], prompt: str) -> PackRow:
+    return row[prompt], row["response_ids"], row["positions"]

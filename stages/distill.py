@@ -1,47 +1,68 @@
 """distill: the student is pulled to the self-teacher at the supervised tokens, one epoch over the
 score table.
 
-in  iterations/<iteration>/scores.parquet, models/<start> (with its optimizer state, if it has one)
+in  iterations/<iteration>/scores.parquet, models/<start> (with its optimizer state, if it has one),
+    models/base where the teacher's weights or head are needed
 out models/<iteration>, curves/<iteration>.csv, metrics/distill-<iteration>.json
 """
+
+import math
+from collections import Counter
 
 import polars as pl
 from safetensors.torch import save_file
 
-from rosd_core.distill import STATE_FILE, refuse_unscored, summarise, train
-from rosd_core.engine import load_model, pad_id
+from rosd_core.distill import STATE_FILE, refuse_unscored, steps, summarise, train
+from rosd_core.engine import pad_id
+from rosd_core.head import TokenLoss
+from rosd_core.loading import load_tokenizer, open_student, save_student
 from rosd_core.params import Params
 from rosd_core.seeds import row_seed
-from rosd_core.tables import read_table, replacing
+from rosd_core.tables import read_table, replacing, row_groups
+from rosd_core.teachers import FOLDER, Taught, advance_ema, open_taught, teacher_folders
 from stages.common import Paths, replacing_folder, set_threads, start_of, write_json
 
 
 def run(params: Params, paths: Paths, iteration: str) -> None:
     """Valid prefixes are not in the table, so they cannot be trained on."""
-    p = params.distill
+    p, scored, device = params.distill, params.score, params.machine.device
     set_threads(params.machine.threads)
-    folder = paths.weights(start_of(params, iteration))
-    rows = (
-        read_table("scores", paths.table("scores", iteration))
-        .filter(pl.col("status") != "too_long")
-        .to_dicts()
+    table, seed = paths.table("scores", iteration), row_seed(p.seed, "order", iteration)
+    status = Counter(read_table("scores", table, ["status"])["status"])
+    refuse_unscored(status, p.loss)
+    start, base = paths.weights(start_of(params, iteration)), paths.weights("base")
+    lora = None if p.lora is None else p.lora.model_dump(exclude={"merge"})
+    student = open_student(start, device, lora, paths.root, seed)
+    tokenizer = load_tokenizer(start)
+    folders = teacher_folders(scored.teacher, base, start, scored.trust_region_mix)
+    taught: Taught | None = None
+    if p.loss in ("divergence", "sampled_token") and scored.targets != "topk":
+        run_it = scored.targets == "none"
+        taught = open_taught(
+            folders, device, pad_id(tokenizer), scored.batch_tokens, student, run_it
+        )
+    how = TokenLoss(
+        p.loss, p.alpha, p.tail, p.importance_clip, p.entry_clip or math.inf, p.policy_clip,
+        scored.support, scored.top_k,
+    )  # fmt: skip
+    groups = (
+        [r for r in rows if r["status"] != "too_long"] for rows in row_groups("scores", table)
     )
-    refuse_unscored(rows, p.loss)
-    model, tokenizer = load_model(folder, params.machine.device)
+    settings = ("learning_rate", "warmup_steps", "betas", "weight_decay", "grad_clip",
+                "batch_tokens", "autocast", "gradient_checkpointing")  # fmt: skip
     logs, state = train(
-        model,
-        rows,
-        folder,
-        pad_id=pad_id(tokenizer),
-        seed=row_seed(p.seed, "order", iteration),
-        **p.model_dump(exclude={"seed"}),
-    )
+        student.model, steps(groups, p.rows_per_step, seed, p.shuffle), start, how=how,
+        pad_id=pad_id(tokenizer), taught=taught, **p.model_dump(include=set(settings)),
+    )  # fmt: skip
     with replacing_folder(paths.model(iteration)) as target:
-        model.save_pretrained(target)
-        tokenizer.save_pretrained(target)
-        save_file(state, target / STATE_FILE)
+        save_student(student, tokenizer, target, p.lora is not None and p.lora.merge)
+        if not (p.lora is not None and p.lora.merge):  # the next adapter is another one
+            save_file(state, target / STATE_FILE)
+        if scored.teacher == "ema":
+            advance_ema(folders[0][0], student, scored.ema_rate, target / FOLDER)
     with replacing(paths.curve(iteration)) as temporary:
         pl.DataFrame(logs).write_csv(temporary, float_precision=6)
+    rows = sum(status.values()) - status["too_long"]
     write_json(paths.metrics("distill", iteration), summarise(logs, rows))
 
 

@@ -5,11 +5,16 @@ in  data/problems.parquet, rollouts, reflections and alignments of the iteration
 models/<start> out iterations/<iteration>/scores.parquet (table scores)
 """
 
-from rosd_core.engine import open_engine
+import polars as pl
+
+from rosd_core.engine import pad_id
+from rosd_core.loading import load_tokenizer
 from rosd_core.params import Params
-from rosd_core.score import score_rows, score_tasks
+from rosd_core.reader import Reader, context_of_folder
+from rosd_core.score import score_rows, score_tasks, unread_rows
 from rosd_core.shards import Rows, write_shards
-from rosd_core.tables import read_table
+from rosd_core.tables import read_rows, read_table
+from rosd_core.teachers import open_reader, teacher_folders
 from stages.common import Paths, prompts_of, set_threads, start_of
 
 
@@ -18,23 +23,34 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     p, prompts, device = params.score, prompts_of(params.prompts), params.machine.device
     set_threads(params.machine.threads)
     problems = read_table("problems", paths.problems)
-    tables = {
-        n: read_table(n, paths.table(n, iteration))
-        for n in ("alignments", "rollouts", "reflections")
-    }
-    start = start_of(params, iteration)
-    student, tokenizer = open_engine("transformers", paths.weights(start), device, p.batch_rows)
-    teacher = student
-    if p.teacher == "base" and start != "base":
-        teacher, _ = open_engine("transformers", paths.weights("base"), device, p.batch_rows)
-    tasks = score_tasks(
-        problems, **tables, tokenizer=tokenizer, prompts=prompts, longest=p.max_prompt_tokens
-    )
+    files = {n: paths.table(n, iteration) for n in ("alignments", "rollouts", "reflections")}
+    status = read_table("alignments", files["alignments"], ["rollout_id", "status"])
+    supervised = status.filter(pl.col("status") == "supervised").select("rollout_id").to_dicts()
+    start, base = paths.weights(start_of(params, iteration)), paths.weights("base")
+    tokenizer = load_tokenizer(start)
+    student: Reader | None = None
+    teacher: Reader | None = None
+    if p.targets != "none":
+        pad, own = pad_id(tokenizer), [(start, 1.0)]
+        student = open_reader(own, device, pad, p.batch_tokens)
+        folders = teacher_folders(p.teacher, base, start, p.trust_region_mix)
+        loaded = {start: student.parts[0]}
+        teacher = open_reader(folders, device, pad, p.batch_tokens, loaded)
 
     def work(shard: Rows) -> Rows:
-        return score_rows(shard, student, teacher, p.support, p.top_k)
+        ids = [row["rollout_id"] for row in shard]
+        rows = {name: read_rows(name, file, ids) for name, file in files.items()}
+        shown = rows["reflections"]["peer_id"].drop_nulls().to_list()
+        peers = read_rows("rollouts", files["rollouts"], shown)
+        tasks = score_tasks(
+            problems, **rows, peers=peers, tokenizer=tokenizer, prompts=prompts,
+            longest=p.max_prompt_tokens,
+        )  # fmt: skip
+        if student is None or teacher is None:
+            return unread_rows(tasks, context_of_folder(start))
+        return score_rows(tasks, student, teacher, p.targets, p.support, p.top_k)
 
-    write_shards("scores", paths.table("scores", iteration), tasks, p.shard_rows, work)
+    write_shards("scores", paths.table("scores", iteration), supervised, p.shard_rows, work)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ SMALL = {
     "machine": {"threads": 1},
     "rollout": {"problems": 6, "group_size": 4, "shard_problems": 3},
     "evaluate": {"samples": 2},
-    "distill": {"rows_per_step": 8, "batch_rows": 4},
+    "distill": {"rows_per_step": 8, "batch_tokens": 200},
 }
 
 

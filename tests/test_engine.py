@@ -11,7 +11,6 @@ from rosd_core.engine import (
     TransformersEngine,
     draw,
     sampling_logp,
-    supervised_logits,
     uniform,
 )
 from rosd_core.errors import RosdError
@@ -158,7 +157,7 @@ def test_given_support_is_used(tiny):
     support = np.array([[3, 4], [5, 6]], dtype=np.int32)
     (result,) = make_engine(tiny).logprobs([Scored([5, 6], [8, 9], [0, 1], support)], top_k=99)
     assert (result.support_ids == support).all()
-    logits, _, _ = supervised_logits(tiny, [([5, 6], [8, 9], [0, 1])], 0)
+    logits = tiny(torch.tensor([[5, 6, 8]])).logits[0, 1:]
     expected = logits.log_softmax(-1).gather(1, torch.tensor(support).long()).detach()
     assert np.allclose(result.support_logp, expected, atol=1e-6)
 

@@ -21,7 +21,7 @@ def complaint(tmp_path, text_change):
     [
         (("  alpha:", "  alhpa:"), ["unknown key 'distill.alhpa'", "Did you mean 'alpha'?"]),
         (("  alpha: 0.5", "  alpha: 1.5"), ["distill.alpha = 1.5", "less than or equal to 1"]),
-        (("teacher: base ", "teacher: bse "), ["score.teacher = 'bse'", "'base' or 'current'"]),
+        (("teacher: base ", "teacher: bse "), ["score.teacher = 'bse'", "'base', 'current'"]),
         (("reflect:\n", "reflct:\n"), ["unknown key 'reflct'", "Did you mean 'reflect'?"]),
         (("reflect:\n", "reflct:\n"), ["'reflect' is missing"]),
         (("  i1: {start: base}", "  1: {start: base}"), ["loop: the key 1 is not text"]),

@@ -2,7 +2,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from rosd_core.engine import TransformersEngine, encode_chat
+from rosd_core.engine import encode_chat
+from rosd_core.reader import Part, Reader
 from rosd_core.score import score_rows, score_tasks
 from tests.test_prompts import PROMPTS
 
@@ -36,6 +37,7 @@ def tables(positions=(2, 3), status="supervised", context="idea"):
         "alignments": alignments,
         "rollouts": rollouts,
         "reflections": reflections,
+        "peers": rollouts,
     }
 
 
@@ -58,10 +60,10 @@ def test_tasks_hold_the_suffix_and_the_teacher_reads_the_idea(tokenizer):
 
 @pytest.mark.parametrize("support", ["student", "teacher"])
 def test_one_model_on_one_prompt_does_not_diverge_from_itself(tiny, tokenizer, support):
-    engine = TransformersEngine(tiny, [2], 0, 8)
+    engine = Reader((Part(tiny),), 0, 100)
     (task,) = score_tasks(**tables(), tokenizer=tokenizer, prompts=PROMPTS, longest=128)
     (row,) = score_rows(
-        [task | {"teacher_prompt_ids": task["prompt_ids"]}], engine, engine, support, 4
+        [task | {"teacher_prompt_ids": task["prompt_ids"]}], engine, engine, "topk", support, 4
     )
     assert np.allclose(row["divergence"], 0, atol=1e-6)
     assert row["student_logp"] == pytest.approx(row["teacher_logp"], abs=1e-6)
@@ -69,16 +71,15 @@ def test_one_model_on_one_prompt_does_not_diverge_from_itself(tiny, tokenizer, s
 
 
 def test_the_support_is_of_whom_it_says_and_the_targets_are_the_teachers(tiny, tokenizer):
-    engine = TransformersEngine(tiny, [2], 0, 8)
+    engine = Reader((Part(tiny),), 0, 100)
     (task,) = score_tasks(**tables(), tokenizer=tokenizer, prompts=PROMPTS, longest=128)
-    (by_student,) = score_rows([task], engine, engine, "student", 4)
-    (by_teacher,) = score_rows([task], engine, engine, "teacher", 4)
+    (by_student,) = score_rows([task], engine, engine, "topk", "student", 4)
+    (by_teacher,) = score_rows([task], engine, engine, "topk", "teacher", 4)
     assert by_student["teacher_logp"] == pytest.approx(by_teacher["teacher_logp"], abs=1e-6)
-    assert by_student["support_ids"] != by_teacher["support_ids"]
+    assert by_student["support_ids"].tolist() != by_teacher["support_ids"].tolist()
     # the teacher's own top ids come in falling order; on the student's ids they need not
-    assert by_teacher["support_logp"] == [
-        sorted(r, reverse=True) for r in by_teacher["support_logp"]
-    ]
+    for logp in by_teacher["support_logp"].tolist():
+        assert logp == sorted(logp, reverse=True)
     for row in (by_student, by_teacher):
         total = np.exp(row["support_logp"]).sum(-1) + np.exp(row["tail_logp"])
         assert np.allclose(total, 1, atol=1e-5)
@@ -86,17 +87,19 @@ def test_the_support_is_of_whom_it_says_and_the_targets_are_the_teachers(tiny, t
 
 
 def test_a_row_beyond_the_context_is_kept_with_its_status(tiny, tokenizer):
-    engine = TransformersEngine(tiny, [2], 0, 8)
+    engine = Reader((Part(tiny),), 0, 100)
     (task,) = score_tasks(**tables(), tokenizer=tokenizer, prompts=PROMPTS, longest=128)
-    (row,) = score_rows([task | {"teacher_prompt_ids": [5] * 126}], engine, engine, "student", 4)
-    assert (row["status"], row["support_ids"], row["behaviour_logp"]) == ("too_long", [], [])
+    (row,) = score_rows(
+        [task | {"teacher_prompt_ids": [5] * 126}], engine, engine, "topk", "student", 4
+    )
+    assert (row["status"], row["support_ids"], row["behaviour_logp"]) == ("too_long", (), [])
 
 
 def test_without_a_teacher_the_tokens_are_kept(tiny, tokenizer):
-    engine = TransformersEngine(tiny, [2], 0, 8)
+    engine = Reader((Part(tiny),), 0, 100)
     (task,) = score_tasks(
         **tables(context="none"), tokenizer=tokenizer, prompts=PROMPTS, longest=128
     )
-    (row,) = score_rows([task], engine, engine, "student", 4)
+    (row,) = score_rows([task], engine, engine, "topk", "student", 4)
     assert (row["status"], row["support"], row["teacher_prompt_ids"]) == ("no_teacher", "none", [])
-    assert (row["positions"], row["weight"], row["support_ids"]) == ([2, 3], 1.0, [])
+    assert (row["positions"], row["weight"], row["support_ids"]) == ([2, 3], 1.0, ())

@@ -1,0 +1,125 @@
+"""Reading given responses: hidden states and log-probabilities at supervised tokens, of one model
+or of a mix of models.
+
+A mix is geometric, as SDPO's trust-region teacher (arXiv 2601.20802): its logits are a weighted
+sum,
+
+    z = sum_i c_i h_i W_i^T = [h_1 | h_2] [c_1 W_1 | c_2 W_2]^T
+
+so that it is one head on joined hidden states, for whatever stores or uses them.
+
+Dimension names: N supervised token, H hidden (joined), V vocabulary.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoConfig, PreTrainedModel
+
+from rosd_core.divergence import tail_logp
+from rosd_core.head import Head, head_of, read_logp
+from rosd_core.packing import PackRow, batches, supervised_hidden
+from rosd_core.types import Scored, TokenLogprobs
+
+
+@dataclass(frozen=True)
+class Part:
+    """A model of a mix, its share, and what to open around its forward pass (an adapter's off
+    switch)."""
+
+    model: PreTrainedModel
+    share: float = 1.0
+    within: Callable[[], AbstractContextManager[object]] = nullcontext
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads packs of at most `batch_tokens` tokens."""
+
+    parts: tuple[Part, ...]
+    pad_id: int
+    batch_tokens: int
+
+    @property
+    def context(self) -> int:
+        """The longest sequence that every part can read."""
+        return min(context_of(part.model) for part in self.parts)
+
+    def head(self) -> Head:
+        """The head of the joined hidden states."""
+        heads = [head_of(part.model) for part in self.parts]
+        if len(heads) == 1 and self.parts[0].share == 1:
+            return heads[0]
+        joined = [p.share * h.weight_VH.detach() for p, h in zip(self.parts, heads, strict=True)]
+        biases = [
+            p.share * h.bias_V.detach()
+            for p, h in zip(self.parts, heads, strict=True)
+            if h.bias_V is not None
+        ]
+        return Head(torch.cat(joined, 1), sum(biases[1:], biases[0]) if biases else None)
+
+    @torch.no_grad()
+    def hidden(self, rows: Sequence[PackRow]) -> torch.Tensor:
+        """Final hidden states that predict the supervised tokens, row by row, (N, H)."""
+        read = []
+        for part in self.parts:
+            with part.within():
+                read.append(supervised_hidden(part.model, rows, self.pad_id))
+        return read[0] if len(read) == 1 else torch.cat(read, 1)
+
+    @torch.no_grad()
+    def hidden_of_rows(self, rows: Sequence[PackRow]) -> list[torch.Tensor]:
+        """The same per row, in the order of the rows, pack by pack."""
+        done: dict[int, torch.Tensor] = {}
+        for chosen, hidden_NH in self._packs(rows):
+            parts = hidden_NH.split([len(rows[i][2]) for i in chosen])
+            done |= dict(zip(chosen, parts, strict=True))
+        return [done[i] for i in range(len(rows))]
+
+    def _packs(self, rows: Sequence[PackRow]) -> Iterator[tuple[list[int], torch.Tensor]]:
+        for chosen in batches(rows, self.batch_tokens):
+            yield chosen, self.hidden([rows[i] for i in chosen])
+
+    @torch.no_grad()
+    def logprobs(self, rows: Sequence[Scored], top_k: int) -> list[TokenLogprobs]:
+        """Next-token log-probabilities at the positions of each response, in the order of the
+        rows, on the rows' support or on the own top K.
+        """
+        head, done = self.head(), {}
+        for chosen, hidden_NH in self._packs([r.pack_row() for r in rows]):
+            part = [rows[i] for i in chosen]
+            results = read_rows(hidden_NH, head, part, top_k)
+            done |= dict(zip(chosen, results, strict=True))
+        return [done[i] for i in range(len(rows))]
+
+
+def read_rows(
+    hidden_NH: torch.Tensor, head: Head, rows: Sequence[Scored], top_k: int
+) -> list[TokenLogprobs]:
+    """The log-probabilities of rows from their hidden states, which follow each other."""
+    device = hidden_NH.device
+    tokens = [r.response_ids[t] for r in rows for t in r.positions]
+    given = [r.support_ids for r in rows if r.support_ids is not None]
+    support_NK = torch.from_numpy(np.concatenate(given)).long().to(device) if given else None
+    token_N, ids_NK, logp_NK = read_logp(
+        hidden_NH, head, torch.tensor(tokens, device=device), support_NK, top_k
+    )
+    sizes = [len(r.positions) for r in rows]
+    columns = (token_N, ids_NK.int(), logp_NK, tail_logp(logp_NK))
+    split = [torch.split(column.cpu(), sizes) for column in columns]
+    return [TokenLogprobs(*(part.numpy() for part in parts)) for parts in zip(*split, strict=True)]
+
+
+def context_of_folder(folder: Path) -> int:
+    """The positions of the model in a folder, without loading it."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    return int(getattr(config, "max_position_embeddings", 1 << 30))
+
+
+def context_of(model: PreTrainedModel) -> int:
+    """The positions that a model has."""
+    return int(getattr(model.config, "max_position_embeddings", 1 << 30))
