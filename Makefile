@@ -21,6 +21,8 @@ $(TEST_STAMP): $(STAMP)
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[gym]" \
 	  || echo "reasoning-gym was not installed (pycosat needs a C compiler): its tests are skipped"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[trl]" \
+	  || echo "trl was not installed: the tests against its losses are skipped"
 	touch $@
 
 run: $(STAMP)    ## install if needed, then run the pipeline: what is up to date is not run again

@@ -17,9 +17,10 @@ Dimension names: N supervised token, K support, H hidden, V vocabulary.
 """
 
 import math
+import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -143,6 +144,23 @@ def steps(
             held = held[rows_per_step:]
     if held:
         yield held
+
+
+@contextmanager
+def processes(device: str) -> Iterator[tuple[str, bool]]:
+    """Join the processes that torchrun started, if it did. Yields the device of this one and
+    whether it is the first, which writes.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield device, True
+        return
+    if device == "cuda":
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+    torch.distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    try:
+        yield device, torch.distributed.get_rank() == 0
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def share_of_process(chosen: list[list[int]]) -> list[list[int]]:

@@ -1,11 +1,13 @@
 """Models and tokenizers from local folders, and LoRA adapters on them (peft)."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
@@ -81,14 +83,24 @@ def _peft() -> Any:
     return peft
 
 
+def base_of(folder: Path) -> Path:
+    """The base model of an adapter; its path counts from the folder that holds `models`."""
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    base = Path(config["base_model_name_or_path"])
+    return base if base.is_absolute() else folder.parent.parent / base
+
+
 def load_adapter(folder: Path, trainable: bool) -> "PeftModel":
-    """The adapter of a folder on its base model, on the CPU. The base's path counts from the folder
-    that holds `models`.
-    """
-    peft = _peft()
-    base = Path(peft.PeftConfig.from_pretrained(folder).base_model_name_or_path)
-    base = base if base.is_absolute() else folder.parent.parent / base
-    return peft.PeftModel.from_pretrained(load_plain(base), folder, is_trainable=trainable)
+    """The adapter of a folder on its base model, on the CPU."""
+    base = load_plain(base_of(folder))
+    return _peft().PeftModel.from_pretrained(base, folder, is_trainable=trainable)
+
+
+def context_of(folder: Path) -> int:
+    """The positions of the model in a folder, without loading it."""
+    whole = base_of(folder) if is_adapter(folder) else folder
+    config = AutoConfig.from_pretrained(whole, local_files_only=True)
+    return int(getattr(config, "max_position_embeddings", 1 << 30))
 
 
 def new_adapter(
@@ -127,14 +139,14 @@ def open_student(
         return Student(load_weights(start, device))
     if is_adapter(start):
         adapter = load_adapter(start, trainable=True)
-        base = Path(adapter.peft_config["default"].base_model_name_or_path or "")
+        base = base_of(start)
     else:
         base = start.relative_to(root) if start.is_relative_to(root) else start
         torch.manual_seed(seed)
         adapter = new_adapter(load_plain(start), str(base), **lora)
     model = cast(PreTrainedModel, adapter.get_base_model())
     to_device(model, device)
-    return Student(model, adapter, root / base)
+    return Student(model, adapter, root / base)  # an absolute base stays as it is
 
 
 def save_student(
@@ -147,5 +159,4 @@ def save_student(
         student.adapter.merge_and_unload().save_pretrained(target)
     else:
         student.adapter.save_pretrained(str(target))
-        student.model.config.save_pretrained(target)
     tokenizer.save_pretrained(target)

@@ -14,11 +14,10 @@ Dimension names: N supervised token, H hidden (joined), V vocabulary.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from rosd_core.divergence import tail_logp
 from rosd_core.head import Head, head_of, read_logp
@@ -112,12 +111,6 @@ def read_rows(
     columns = (token_N, ids_NK.int(), logp_NK, tail_logp(logp_NK))
     split = [torch.split(column.cpu(), sizes) for column in columns]
     return [TokenLogprobs(*(part.numpy() for part in parts)) for parts in zip(*split, strict=True)]
-
-
-def context_of_folder(folder: Path) -> int:
-    """The positions of the model in a folder, without loading it."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    return int(getattr(config, "max_position_embeddings", 1 << 30))
 
 
 def context_of(model: PreTrainedModel) -> int:

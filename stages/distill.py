@@ -12,7 +12,14 @@ from collections import Counter
 import polars as pl
 from safetensors.torch import save_file
 
-from rosd_core.distill import STATE_FILE, refuse_unscored, steps, summarise, train
+from rosd_core.distill import (
+    STATE_FILE,
+    processes,
+    refuse_unscored,
+    steps,
+    summarise,
+    train,
+)
 from rosd_core.engine import pad_id
 from rosd_core.head import TokenLoss
 from rosd_core.loading import load_tokenizer, open_student, save_student
@@ -22,25 +29,37 @@ from rosd_core.tables import read_table, replacing, row_groups
 from rosd_core.teachers import FOLDER, Taught, advance_ema, open_taught, teacher_folders
 from stages.common import Paths, replacing_folder, set_threads, start_of, write_json
 
+OPTIMIZATION = (
+    "learning_rate", "warmup_steps", "betas", "weight_decay", "grad_clip", "batch_tokens",
+    "autocast", "gradient_checkpointing",
+)  # fmt: skip
+
 
 def run(params: Params, paths: Paths, iteration: str) -> None:
     """Valid prefixes are not in the table, so they cannot be trained on."""
-    p, scored, device = params.distill, params.score, params.machine.device
+    with processes(params.machine.device) as (device, first):
+        distill(params, paths, iteration, device, first)
+
+
+def distill(params: Params, paths: Paths, iteration: str, device: str, first: bool) -> None:
+    """The part of one process; the `first` writes."""
+    p, scored = params.distill, params.score
     set_threads(params.machine.threads)
     table, seed = paths.table("scores", iteration), row_seed(p.seed, "order", iteration)
     status = Counter(read_table("scores", table, ["status"])["status"])
     refuse_unscored(status, p.loss)
     start, base = paths.weights(start_of(params, iteration)), paths.weights("base")
     lora = None if p.lora is None else p.lora.model_dump(exclude={"merge"})
-    student = open_student(start, device, lora, paths.root, seed)
-    tokenizer = load_tokenizer(start)
-    folders = teacher_folders(scored.teacher, base, start, scored.trust_region_mix)
+    merge = p.lora is not None and p.lora.merge
+    student, tokenizer = open_student(start, device, lora, paths.root, seed), load_tokenizer(start)
+    pad, folders = (
+        pad_id(tokenizer),
+        teacher_folders(scored.teacher, base, start, scored.trust_region_mix),
+    )
     taught: Taught | None = None
     if p.loss in ("divergence", "sampled_token") and scored.targets != "topk":
         run_it = scored.targets == "none"
-        taught = open_taught(
-            folders, device, pad_id(tokenizer), scored.batch_tokens, student, run_it
-        )
+        taught = open_taught(folders, device, pad, scored.batch_tokens, student, run_it)
     how = TokenLoss(
         p.loss, p.alpha, p.tail, p.importance_clip, p.entry_clip or math.inf, p.policy_clip,
         scored.support, scored.top_k,
@@ -48,15 +67,16 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     groups = (
         [r for r in rows if r["status"] != "too_long"] for rows in row_groups("scores", table)
     )
-    settings = ("learning_rate", "warmup_steps", "betas", "weight_decay", "grad_clip",
-                "batch_tokens", "autocast", "gradient_checkpointing")  # fmt: skip
+    chosen = steps(groups, p.rows_per_step, seed, p.shuffle)
+    settings = p.model_dump(include=set(OPTIMIZATION))
     logs, state = train(
-        student.model, steps(groups, p.rows_per_step, seed, p.shuffle), start, how=how,
-        pad_id=pad_id(tokenizer), taught=taught, **p.model_dump(include=set(settings)),
-    )  # fmt: skip
+        student.model, chosen, start, how=how, pad_id=pad, taught=taught, **settings
+    )
+    if not first:
+        return
     with replacing_folder(paths.model(iteration)) as target:
-        save_student(student, tokenizer, target, p.lora is not None and p.lora.merge)
-        if not (p.lora is not None and p.lora.merge):  # the next adapter is another one
+        save_student(student, tokenizer, target, merge)
+        if not merge:  # the next adapter would be another one
             save_file(state, target / STATE_FILE)
         if scored.teacher == "ema":
             advance_ema(folders[0][0], student, scored.ema_rate, target / FOLDER)

@@ -8,9 +8,9 @@ models/<start> out iterations/<iteration>/scores.parquet (table scores)
 import polars as pl
 
 from rosd_core.engine import pad_id
-from rosd_core.loading import load_tokenizer
+from rosd_core.loading import context_of, load_tokenizer
 from rosd_core.params import Params
-from rosd_core.reader import Reader, context_of_folder
+from rosd_core.reader import Reader
 from rosd_core.score import score_rows, score_tasks, unread_rows
 from rosd_core.shards import Rows, write_shards
 from rosd_core.tables import read_rows, read_table
@@ -47,7 +47,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
             longest=p.max_prompt_tokens,
         )  # fmt: skip
         if student is None or teacher is None:
-            return unread_rows(tasks, context_of_folder(start))
+            return unread_rows(tasks, context_of(start))
         return score_rows(tasks, student, teacher, p.targets, p.support, p.top_k)
 
     write_shards("scores", paths.table("scores", iteration), supervised, p.shard_rows, work)
