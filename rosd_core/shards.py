@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from rosd_core.errors import RosdError
 from rosd_core.schemas import SCHEMAS
-from rosd_core.tables import replacing, to_arrow
+from rosd_core.tables import file_format, replacing, to_arrow
 
 Rows = Sequence[dict[str, Any]]
 
@@ -36,7 +36,7 @@ def write_shards(
         )
     started, rows, count = time.monotonic(), 0, -(-len(items) // size)
     with replacing(path) as temporary:
-        with pq.ParquetWriter(temporary, SCHEMAS[table], compression="zstd") as writer:
+        with pq.ParquetWriter(temporary, SCHEMAS[table], **file_format(table)) as writer:
             for number, start in enumerate(range(0, len(items), size), 1):
                 made = to_arrow(table, work(items[start : start + size]))
                 writer.write_table(made)
