@@ -29,11 +29,12 @@ run: $(STAMP)    ## install if needed, then run the pipeline: what is up to date
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 	@$(BIN)/rosd report
 
-# The arms of two seeds are independent: with QUICK=1 only those of the first two seeds run.
+# Seeds are independent of each other: JOBS of them run at once, each one arm after the other.
+JOBS ?= 2
+compare: export PATH := $(CURDIR)/$(BIN):$(PATH)
 compare: $(STAMP) ## the methods against each other (QUICK=1: two seeds); resumable, arm by arm
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(if $(QUICK),\
-	  $(BIN)/dvc repro $$($(BIN)/rosd arms 2) && $(BIN)/rosd compare --seeds 2,\
-	  $(BIN)/dvc repro compare/dvc.yaml && cat compare/table.md)
+	rosd arms $(if $(QUICK),2,all) | xargs -P $(JOBS) -L 1 dvc repro
+	$(if $(QUICK),rosd compare --seeds 2,dvc repro compare/dvc.yaml && cat compare/table.md)
 
 test: $(TEST_STAMP)   ## the tests without those marked slow or gpu
 	$(BIN)/pytest

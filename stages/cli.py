@@ -109,14 +109,14 @@ def arm(method: str, seed: str, params: ParamsFile = DEFAULT_PARAMS) -> None:
 
 
 @app.command(hidden=True)
-def arms(seeds: int, params: ParamsFile = DEFAULT_PARAMS) -> None:
-    """For `make compare QUICK=1`: the DVC stages of the arms of the first seeds."""
+def arms(seeds: str, params: ParamsFile = DEFAULT_PARAMS) -> None:
+    """For `make compare`: the DVC stages of all arms of a seed, a line per seed (the first few, or
+    all)."""
     from rosd_core.params import load_params
 
     p = load_params(params).compare
-    for seed in p.seeds[:seeds]:
-        for name in p.methods:
-            typer.echo(f"compare/dvc.yaml:arm@{seed}-{name}")
+    for seed in p.seeds if seeds == "all" else p.seeds[: int(seeds)]:
+        typer.echo(" ".join(f"compare/dvc.yaml:arm@{seed}-{name}" for name in p.methods))
 
 
 @app.command()

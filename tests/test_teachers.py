@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -37,12 +39,13 @@ def aligned(tmp_path_factory):
 def scored(aligned, tmp_path):
     """Runs score and distill with some settings; returns the paths."""
 
-    def run(score=None, distill=None, iterations=("i1",), name="p"):
+    def run(score=None, distill=None, iterations=("i1",), name="p", machine=None):
         folder = tmp_path / name
         if not folder.exists():
             shutil.copytree(aligned, folder)
         changes = SMALL | {
             "loop": {"i1": {"start": "base"}, "i2": {"start": "i1"}},
+            "machine": SMALL["machine"] | (machine or {}),
             "score": score or {},
             "distill": SMALL["distill"] | ONE_STEP | (distill or {}),
         }
@@ -194,3 +197,29 @@ def test_bfloat16_autocast_keeps_fp32_weights(scored):
     told = [json.loads(p.metrics("distill", "i1").read_text()) for p in (exact, fast)]
     assert told[0]["first_loss"] == pytest.approx(told[1]["first_loss"], rel=0.1)
     assert {v.dtype for v in weights(fast).values()} == {torch.float32}
+
+
+def test_torchrun_gives_the_weights_of_one_process(scored):
+    """Two processes that torchrun starts, each with half of the batches; the first one writes."""
+    alone = weights(scored())
+    paths = scored(name="two")
+    shutil.rmtree(paths.model("i1"))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [*launch, "-m", "stages.distill", "i1", "--params", str(paths.root / "params.yaml")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert largest_gap(alone, weights(paths)) < 1e-6
+
+
+@pytest.mark.gpu
+def test_a_gpu_makes_the_step_of_the_cpu(scored):
+    if not torch.cuda.is_available():
+        pytest.skip("torch sees no GPU")
+    first = []
+    for device, autocast in (("cpu", "none"), ("cuda", "none"), ("cuda", "bfloat16")):
+        name = f"{device}-{autocast}"
+        paths = scored(None, {"autocast": autocast}, name=name, machine={"device": device})
+        told = json.loads(paths.metrics("distill", "i1").read_text())
+        first.append(told["first_loss"])
+    assert first[1] == pytest.approx(first[0], rel=1e-3)
+    assert first[2] == pytest.approx(first[0], rel=0.1)
