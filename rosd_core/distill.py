@@ -47,6 +47,8 @@ from rosd_core.teachers import Taught
 
 STATE_FILE = "optimizer.safetensors"
 
+SELF_TEACHING = ("divergence", "sampled_token")  # the losses that a teacher takes part in
+
 Rows = Sequence[dict[str, Any]]
 
 
@@ -186,7 +188,7 @@ def refuse_unscored(status: dict[str, int], loss: str) -> None:
             "no row of scores.parquet is supervised: see skip_reason in alignments.parquet."
         )
     untaught = status.get("no_teacher", 0)
-    if loss in ("divergence", "sampled_token") and untaught:
+    if loss in SELF_TEACHING and untaught:
         raise RosdError(
             f"distill.loss is {loss}, but {untaught} rows of scores.parquet have no teacher; "
             "set align.teacher_context to idea, peer or reference, or another distill.loss."

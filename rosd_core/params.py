@@ -240,6 +240,16 @@ class Distill(Section):
     gradient_checkpointing: bool
     lora: Lora | None
 
+    @property
+    def new_adapter(self) -> dict[str, Any] | None:
+        """How an adapter is made, if the iteration trains one."""
+        return None if self.lora is None else self.lora.model_dump(exclude={"merge"})
+
+    @property
+    def merge(self) -> bool:
+        """Whether the iteration writes whole weights although it trains an adapter."""
+        return self.lora is not None and self.lora.merge
+
 
 class Evaluate(Sampling):
     samples: Positive

@@ -64,12 +64,15 @@ def open_taught(
     pad_id: int,
     batch_tokens: int,
     student: Student,
-    run_it: bool,
-) -> Taught:
-    """The teacher's head for stored hidden states, or (`run_it`) the teacher itself. A teacher that
-    is the base of the student's adapter is the student with its adapter off.
+    targets: str,
+) -> Taught | None:
+    """What score.targets leaves to the distill stage: the teacher's head where its hidden states
+    are stored, the teacher itself where nothing is (a teacher that is the base of the student's
+    adapter is the student with its adapter off), no teacher for stored log-probabilities.
     """
-    if not run_it:
+    if targets == "topk":
+        return None
+    if targets == "hidden":
         return Taught(load_head(folders, device))
     loaded = {}
     if student.adapter is not None and student.base is not None:

@@ -13,6 +13,7 @@ import polars as pl
 from safetensors.torch import save_file
 
 from rosd_core.distill import (
+    SELF_TEACHING,
     STATE_FILE,
     processes,
     refuse_unscored,
@@ -26,7 +27,7 @@ from rosd_core.loading import load_tokenizer, open_student, save_student
 from rosd_core.params import Params
 from rosd_core.seeds import row_seed
 from rosd_core.tables import read_table, replacing, row_groups
-from rosd_core.teachers import FOLDER, Taught, advance_ema, open_taught, teacher_folders
+from rosd_core.teachers import FOLDER, advance_ema, open_taught, teacher_folders
 from stages.common import Paths, replacing_folder, set_threads, start_of, write_json
 
 OPTIMIZATION = (
@@ -36,54 +37,46 @@ OPTIMIZATION = (
 
 
 def run(params: Params, paths: Paths, iteration: str) -> None:
-    """Valid prefixes are not in the table, so they cannot be trained on."""
-    with processes(params.machine.device) as (device, first):
-        distill(params, paths, iteration, device, first)
-
-
-def distill(params: Params, paths: Paths, iteration: str, device: str, first: bool) -> None:
-    """The part of one process; the `first` writes."""
+    """Valid prefixes are not in the table, so they cannot be trained on. One process writes."""
     p, scored = params.distill, params.score
     set_threads(params.machine.threads)
     table, seed = paths.table("scores", iteration), row_seed(p.seed, "order", iteration)
     status = Counter(read_table("scores", table, ["status"])["status"])
     refuse_unscored(status, p.loss)
     start, base = paths.weights(start_of(params, iteration)), paths.weights("base")
-    lora = None if p.lora is None else p.lora.model_dump(exclude={"merge"})
-    merge = p.lora is not None and p.lora.merge
-    student, tokenizer = open_student(start, device, lora, paths.root, seed), load_tokenizer(start)
-    pad, folders = (
-        pad_id(tokenizer),
-        teacher_folders(scored.teacher, base, start, scored.trust_region_mix),
+    folders = teacher_folders(scored.teacher, base, start, scored.trust_region_mix)
+    tokenizer = load_tokenizer(start)
+    pad = pad_id(tokenizer)
+    scored_rows = (
+        [r for r in rows if r["status"] != "too_long"] for rows in row_groups("scores", table)
     )
-    taught: Taught | None = None
-    if p.loss in ("divergence", "sampled_token") and scored.targets != "topk":
-        run_it = scored.targets == "none"
-        taught = open_taught(folders, device, pad, scored.batch_tokens, student, run_it)
     how = TokenLoss(
         p.loss, p.alpha, p.tail, p.importance_clip, p.entry_clip or math.inf, p.policy_clip,
         scored.support, scored.top_k,
     )  # fmt: skip
-    groups = (
-        [r for r in rows if r["status"] != "too_long"] for rows in row_groups("scores", table)
-    )
-    chosen = steps(groups, p.rows_per_step, seed, p.shuffle)
-    settings = p.model_dump(include=set(OPTIMIZATION))
-    logs, state = train(
-        student.model, chosen, start, how=how, pad_id=pad, taught=taught, **settings
-    )
-    if not first:
-        return
-    with replacing_folder(paths.model(iteration)) as target:
-        save_student(student, tokenizer, target, merge)
-        if not merge:  # the next adapter would be another one
-            save_file(state, target / STATE_FILE)
-        if scored.teacher == "ema":
-            advance_ema(folders[0][0], student, scored.ema_rate, target / FOLDER)
-    with replacing(paths.curve(iteration)) as temporary:
-        pl.DataFrame(logs).write_csv(temporary, float_precision=6)
-    rows = sum(status.values()) - status["too_long"]
-    write_json(paths.metrics("distill", iteration), summarise(logs, rows))
+    with processes(params.machine.device) as (device, first):
+        student = open_student(start, device, p.new_adapter, paths.root, seed)
+        taught = (
+            open_taught(folders, device, pad, scored.batch_tokens, student, scored.targets)
+            if p.loss in SELF_TEACHING
+            else None
+        )
+        chosen = steps(scored_rows, p.rows_per_step, seed, p.shuffle)
+        logs, state = train(
+            student.model, chosen, start, how=how, pad_id=pad, taught=taught,
+            **p.model_dump(include=set(OPTIMIZATION)),
+        )  # fmt: skip
+        if first:
+            with replacing_folder(paths.model(iteration)) as target:
+                save_student(student, tokenizer, target, p.merge)
+                if not p.merge:  # the next adapter would be another one
+                    save_file(state, target / STATE_FILE)
+                if scored.teacher == "ema":
+                    advance_ema(folders[0][0], student, scored.ema_rate, target / FOLDER)
+            with replacing(paths.curve(iteration)) as temporary:
+                pl.DataFrame(logs).write_csv(temporary, float_precision=6)
+            trained = sum(status.values()) - status["too_long"]
+            write_json(paths.metrics("distill", iteration), summarise(logs, trained))
 
 
 if __name__ == "__main__":
