@@ -29,11 +29,12 @@ run: $(STAMP)    ## install if needed, then run the pipeline: what is up to date
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 	@$(BIN)/rosd report
 
-# Seeds are independent of each other: JOBS of them run at once, each one arm after the other.
+# Seeds are independent of each other: JOBS of them run at once, each one arm after the other. `-s`
+# leaves out the stages before them, of which DVC would let only one process at a time look.
 JOBS ?= 2
 compare: export PATH := $(CURDIR)/$(BIN):$(PATH)
 compare: $(STAMP) ## the methods against each other (QUICK=1: two seeds); resumable, arm by arm
-	rosd arms $(if $(QUICK),2,all) | xargs -P $(JOBS) -L 1 dvc repro
+	rosd arms $(if $(QUICK),2,all) | xargs -P $(JOBS) -L 1 dvc --wait-for-lock repro -s
 	$(if $(QUICK),rosd compare --seeds 2,dvc repro compare/dvc.yaml && cat compare/table.md)
 
 test: $(TEST_STAMP)   ## the tests without those marked slow or gpu

@@ -110,13 +110,14 @@ def arm(method: str, seed: str, params: ParamsFile = DEFAULT_PARAMS) -> None:
 
 @app.command(hidden=True)
 def arms(seeds: str, params: ParamsFile = DEFAULT_PARAMS) -> None:
-    """For `make compare`: the DVC stages of all arms of a seed, a line per seed (the first few, or
-    all)."""
+    """For `make compare`: the DVC stages of a seed in their order, a line per seed (the first few,
+    or all)."""
     from rosd_core.params import load_params
 
     p = load_params(params).compare
     for seed in p.seeds if seeds == "all" else p.seeds[: int(seeds)]:
-        typer.echo(" ".join(f"compare/dvc.yaml:arm@{seed}-{name}" for name in p.methods))
+        names = [f"shared@{seed}"] + [f"arm@{seed}-{method}" for method in p.methods]
+        typer.echo(" ".join(f"compare/dvc.yaml:{name}" for name in names))
 
 
 @app.command()
