@@ -1,14 +1,18 @@
 """The comparison: numbers by hand, and two arms end to end on the real base model."""
 
 import json
+import subprocess
+import sys
 
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
 from rosd_core import compare
 from rosd_core.errors import RosdError
 from rosd_core.params import load_params, with_method
 from rosd_core.tables import read_table
+from stages.cli import app
 from tests.conftest import ROOT, SMALL, run_stage, write_params
 
 
@@ -108,6 +112,21 @@ def test_two_arms_share_their_first_iteration(tmp_path, capsys):
     assert "| sft |" in text
     assert (home / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert "mean@2" in capsys.readouterr().out
+
+
+def test_the_arms_of_a_seed_are_stages_in_their_order():
+    """`make compare` hands these lines to dvc, one process a line."""
+    told = CliRunner().invoke(app, ["arms", "2", "--params", str(ROOT / "params.yaml")])
+    lines = [line.split() for line in told.stdout.splitlines()]
+    known = subprocess.run(
+        [sys.executable, "-m", "dvc", "stage", "list", "--name-only", "compare/dvc.yaml"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    assert [line[0] for line in lines] == [f"compare/dvc.yaml:shared@{seed}" for seed in (1, 2)]
+    assert {name.split(":")[1] for line in lines for name in line} <= {
+        name.split(":")[-1] for name in known
+    }
+    assert {len(line) for line in lines} == {1 + 7}
 
 
 def test_unknown_methods_and_baselines_are_refused(tmp_path):
