@@ -135,15 +135,19 @@ def draw(curves: pl.DataFrame, methods: Sequence[str], file: Path) -> None:
     figure = Figure(figsize=(9, 4), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, domain in zip(figure.subplots(1, 2), (IN, OUT), strict=True):
-        for number, method in enumerate(methods):
+        for number, method in reversed(list(enumerate(methods))):  # the first one on top
             rows = curves.filter(method=method, domain=domain)
             steps = rows["iteration"].unique(maintain_order=True).to_list()
             for _, seed in rows.group_by("seed", maintain_order=True):
                 axes.plot(range(len(steps)), seed["accuracy"], color=f"C{number}", lw=0.4)
             mean = rows.group_by("iteration", maintain_order=True).agg(pl.col("accuracy").mean())
-            axes.plot(range(len(steps)), mean["accuracy"], color=f"C{number}", lw=2, label=method)
+            axes.plot(
+                range(len(steps)), mean["accuracy"], color=f"C{number}", lw=2,
+                ls=("-", "--", "-.", ":")[number % 4], label=method,
+            )  # fmt: skip
             axes.set_xticks(range(len(steps)), steps)
         axes.set(title=domain, xlabel="iteration", ylabel="mean@k in percent")
         axes.grid(alpha=0.3)
-    figure.axes[0].legend(fontsize="small")
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.axes[0].legend(handles[::-1], labels[::-1], fontsize="small", handlelength=3)
     figure.savefig(file, dpi=150, format="png", metadata={"Software": None})

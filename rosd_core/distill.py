@@ -156,9 +156,11 @@ def processes(device: str) -> Iterator[tuple[str, bool]]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield device, True
         return
+    backend = "gloo"
     if device == "cuda":
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
-    torch.distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        device, backend = f"cuda:{os.environ['LOCAL_RANK']}", "cpu:gloo,cuda:nccl"
+        torch.cuda.set_device(device)
+    torch.distributed.init_process_group(backend)
     try:
         yield device, torch.distributed.get_rank() == 0
     finally:
@@ -220,7 +222,10 @@ def load_state(optimizer: torch.optim.Optimizer, names: Sequence[str], folder: P
             raise RosdError(
                 f"{file}: holds no state of parameter {name}; it belongs to another model."
             )
-        optimizer.state[parameter] = {k.split("/", 1)[0]: tensors[k] for k in keys}
+        state = {k.split("/", 1)[0]: tensors[k] for k in keys}
+        optimizer.state[parameter] = {  # AdamW counts its steps on the CPU
+            k: t if k == "step" else t.to(parameter.device) for k, t in state.items()
+        }
     return int(tensors[f"step/{names[0]}"])
 
 
