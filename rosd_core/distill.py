@@ -19,8 +19,8 @@ Dimension names: N supervised token, K support, H hidden, V vocabulary.
 import math
 import os
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -34,6 +34,7 @@ from transformers import PreTrainedModel
 
 from rosd_core.errors import RosdError
 from rosd_core.head import Targets, TokenLoss, head_loss, head_of
+from rosd_core.loading import low_precision
 from rosd_core.packing import (
     batches,
     can_pack,
@@ -45,7 +46,7 @@ from rosd_core.packing import (
 from rosd_core.score import from_bfloat16, pack_row
 from rosd_core.teachers import Taught
 
-STATE_FILE = "optimizer.safetensors"
+STATE_FILE, STEPS = "optimizer.safetensors", "steps"
 
 SELF_TEACHING = ("divergence", "sampled_token")  # the losses that a teacher takes part in
 
@@ -55,8 +56,8 @@ Rows = Sequence[dict[str, Any]]
 @dataclass(frozen=True)
 class StepLog:
     """What one optimizer step did. `loss` in nats per supervised token. The rest says how stale the
-    samples are: mean of the importance weight, share of tokens above the clip, largest ratio, and
-    KL(behaviour || student) by its estimate rho - 1 - log rho, in nats.
+    samples are: mean of the importance weight, share of tokens that the loss clips, largest ratio,
+    and KL(behaviour || student) by its estimate rho - 1 - log rho, in nats.
     """
 
     step: int
@@ -71,10 +72,20 @@ class StepLog:
 
 
 def collate(rows: Rows, how: TokenLoss, taught: Taught | None, device: torch.device) -> Targets:
-    """The targets of rows, supervised token after supervised token."""
+    """The targets of rows, supervised token after supervised token. Raises RosdError where the
+    table holds other targets than the params say.
+    """
+
+    def stored(name: str) -> list[Any]:
+        if any(row[name] is None or not len(row[name]) for row in rows if len(row["positions"])):
+            raise RosdError(
+                f"scores.parquet has no {name}: it was written with another score.targets; "
+                "run `rosd score` first."
+            )
+        return [row[name] for row in rows]
 
     def column(name: str, dtype: torch.dtype) -> torch.Tensor:
-        parts = [np.asarray(row[name]) for row in rows if len(row[name])]
+        parts = [np.asarray(values) for values in stored(name)]
         return torch.from_numpy(np.concatenate(parts)).to(device, dtype)
 
     token_N = torch.tensor([row["response_ids"][t] for row in rows for t in row["positions"]])
@@ -90,8 +101,9 @@ def collate(rows: Rows, how: TokenLoss, taught: Taught | None, device: torch.dev
         asked = [pack_row(row, "teacher_prompt_ids") for row in rows]
         return Targets(**plain, hidden_NH=torch.cat(taught.reader.hidden_of_rows(asked)))
     if taught is not None:
-        stored = [from_bfloat16(row["teacher_hidden"], len(row["positions"])) for row in rows]
-        return Targets(**plain, hidden_NH=torch.cat(stored).to(device))
+        kept = zip(stored("teacher_hidden"), rows, strict=True)
+        parts = [from_bfloat16(hidden, len(row["positions"])) for hidden, row in kept]
+        return Targets(**plain, hidden_NH=torch.cat(parts).to(device))
     if how.loss == "sampled_token":
         teacher_NK = column("teacher_logp", torch.float32).unsqueeze(1)
         return Targets(**plain, support_NK=plain["token_N"].unsqueeze(1), teacher_NK=teacher_NK)
@@ -162,16 +174,20 @@ def processes(device: str) -> Iterator[tuple[str, bool]]:
         torch.cuda.set_device(device)
     torch.distributed.init_process_group(backend)
     try:
-        yield device, torch.distributed.get_rank() == 0
+        yield device, process_number() == 0
     finally:
         torch.distributed.destroy_process_group()
+
+
+def process_number() -> int:
+    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
 
 
 def share_of_process(chosen: list[list[int]]) -> list[list[int]]:
     """The batches of this process, where several train together (torch.distributed)."""
     if not torch.distributed.is_initialized():
         return chosen
-    return chosen[torch.distributed.get_rank() :: torch.distributed.get_world_size()]
+    return chosen[process_number() :: torch.distributed.get_world_size()]
 
 
 def sum_over_processes(tensors: Iterable[torch.Tensor]) -> None:
@@ -198,41 +214,53 @@ def refuse_unscored(status: dict[str, int], loss: str) -> None:
 
 
 def optimizer_tensors(
-    optimizer: torch.optim.Optimizer, names: Sequence[str]
+    optimizer: torch.optim.Optimizer, names: Sequence[str], steps: int
 ) -> dict[str, torch.Tensor]:
-    """The optimizer's state as tensors named `state/parameter`; `load_state` reads them back."""
-    tensors = {}
+    """The optimizer's state as tensors named `state/parameter`, and the number of steps so far;
+    `load_state` reads them back.
+    """
+    tensors = {STEPS: torch.tensor(steps)}
     for name, parameter in zip(names, optimizer.param_groups[0]["params"], strict=True):
         for key, value in optimizer.state[parameter].items():
             tensors[f"{key}/{name}"] = value.contiguous()
     return tensors
 
 
-def load_state(optimizer: torch.optim.Optimizer, names: Sequence[str], folder: Path) -> int:
-    """Restore the tensors of `optimizer_tensors`; returns the steps done before (0 where the folder
-    holds no state).
+def kept_state(state: dict[str, torch.Tensor], merged: bool) -> dict[str, torch.Tensor]:
+    """What the next iteration can go on from: of a merged adapter the number of steps alone."""
+    return {STEPS: state[STEPS]} if merged else state
+
+
+def load_state(optimizer: torch.optim.Optimizer, names: Sequence[str], folder: Path | None) -> int:
+    """Restore the tensors of `optimizer_tensors`; returns the steps done before (0 where there is
+    no state). A file with the number of steps alone is that of a merged adapter: the next adapter
+    goes on in the schedule, with an optimizer of its own.
     """
-    file = folder / STATE_FILE
-    if not file.exists():
+    file = None if folder is None else folder / STATE_FILE
+    if file is None or not file.exists():
         return 0
     tensors = load_file(file)
+    steps = int(tensors.pop(STEPS, 0))
+    if not tensors:
+        return steps
     for name, parameter in zip(names, optimizer.param_groups[0]["params"], strict=True):
         keys = [k for k in tensors if k.split("/", 1)[1] == name]
         if not keys:
             raise RosdError(
-                f"{file}: holds no state of parameter {name}; it belongs to another model."
+                f"{file}: holds no state of parameter {name}; it belongs to another model, or "
+                "distill.lora has changed since: run the iterations before with it too."
             )
         state = {k.split("/", 1)[0]: tensors[k] for k in keys}
         optimizer.state[parameter] = {  # AdamW counts its steps on the CPU
             k: t if k == "step" else t.to(parameter.device) for k, t in state.items()
         }
-    return int(tensors[f"step/{names[0]}"])
+    return steps
 
 
 def train(
     model: PreTrainedModel,
     chosen: Iterable[list[dict[str, Any]]],
-    start: Path,
+    start: Path | None,
     *,
     how: TokenLoss,
     pad_id: int,
@@ -245,8 +273,10 @@ def train(
     taught: Taught | None = None,
     autocast: str = "none",
     gradient_checkpointing: bool = False,
+    seed: int = 0,
 ) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
-    """One pass over the steps of `steps`, continuing the optimizer state found in `start`.
+    """One pass over the steps of `steps`, continuing the optimizer state found in `start`; `seed`
+    and the number of the process draw dropout.
 
     Returns a log per step and the optimizer's tensors. Raises RosdError if the loss is not finite.
     """
@@ -254,6 +284,7 @@ def train(
     names, weights = [n for n, _ in named], [p for _, p in named]
     optimizer = torch.optim.AdamW(weights, lr=learning_rate, betas=betas, weight_decay=weight_decay)
     done, logs = load_state(optimizer, names, start), []
+    torch.manual_seed(seed + process_number())
     model.train()
     if gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
@@ -267,21 +298,14 @@ def train(
             )
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            low = _autocast(model.device.type, autocast)
             logs.append(
                 _step(model, weights, optimizer, rows, number, how, taught, pad_id, batch_tokens,
-                      grad_clip, rate, low)
+                      grad_clip, rate, autocast)
             )  # fmt: skip
     if gradient_checkpointing:
         model.activation_checkpointing_disable()
     model.eval()
-    return logs, optimizer_tensors(optimizer, names)
-
-
-def _autocast(device: str, kind: str) -> Callable[[], AbstractContextManager[object]]:
-    if kind == "none":
-        return nullcontext
-    return lambda: torch.autocast(device, getattr(torch, kind))
+    return logs, optimizer_tensors(optimizer, names, done + len(logs))
 
 
 def _step(
@@ -296,7 +320,7 @@ def _step(
     batch_tokens: int,
     grad_clip: float,
     rate: float,
-    low: Callable[[], AbstractContextManager[object]],
+    autocast: str,
 ) -> dict[str, float]:
     """One optimizer step over `rows`; what it logs."""
     tokens = sum(len(row["behaviour_logp"]) for row in rows)
@@ -304,14 +328,14 @@ def _step(
     sums, largest = torch.zeros(4, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     asked = [pack_row(row, "prompt_ids") for row in rows]
     for batch in share_of_process(list(batches(asked, batch_tokens))):
-        with low():
-            part = [rows[n] for n in batch]
+        part = [rows[n] for n in batch]
+        with low_precision(model.device.type, autocast):
             loss, ratio_N = batch_loss(model, part, pad_id, how, taught, tokens)
         loss.backward()
         ratio_N = ratio_N.double().cpu()
-        clip = how.importance_clip
+        weight_N = torch.tensor([row["weight"] for row in part for _ in row["positions"]])
         stale = (ratio_N - 1 - ratio_N.log()).sum()
-        seen = [ratio_N.clamp(max=clip).sum(), (ratio_N > clip).double().sum(), stale]
+        seen = [x.double().sum() for x in how.staleness(ratio_N, weight_N)] + [stale]
         sums += torch.stack([loss.detach().double().cpu() * tokens, *seen])
         largest = torch.maximum(largest, ratio_N.max())
     for weight in weights:

@@ -17,6 +17,7 @@ import math
 import torch
 
 TAIL_CLAMP = -1e-7
+TAIL_FLOOR = math.log(-math.expm1(TAIL_CLAMP))  # the least tail that the clamp leaves
 
 
 def gather_support(logp_NV: torch.Tensor, support_NK: torch.Tensor) -> torch.Tensor:

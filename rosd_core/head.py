@@ -20,6 +20,7 @@ import torch
 from transformers import PreTrainedModel
 
 from rosd_core.divergence import (
+    TAIL_FLOOR,
     choose_support,
     importance_weight,
     jsd,
@@ -31,7 +32,7 @@ from rosd_core.divergence import (
 from rosd_core.errors import RosdError
 
 CHUNK_ENTRIES = 1 << 22  # logits of a chunk: 16 MiB in fp32, about what a CPU's cache can hold
-CHUNK_ROWS = 64  # but at least this many tokens: W is read once per chunk
+CHUNK_ROWS = {"cpu": 64, "cuda": 1024}  # but at least this many tokens: W is read once per chunk
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ def head_of(model: PreTrainedModel) -> Head:
     for name in ("final_logit_softcapping", "logits_scaling", "logit_scale"):
         if getattr(model.config, name, None) not in (None, 1, 1.0):
             raise RosdError(f"{model.config.model_type}: its logits have a {name}; not supported.")
+    if hasattr(layer, "base_layer"):
+        raise RosdError("the head has an adapter; leave it out of distill.lora.modules.")
     if type(layer) is not torch.nn.Linear:
         raise RosdError(
             f"{model.config.model_type}: its head is {type(layer).__name__}, not Linear."
@@ -94,10 +97,32 @@ class TokenLoss:
     support: str = "student"
     top_k: int = 16
 
+    @property
+    def has_tail(self) -> bool:
+        """Whether a bucket holds what lies outside of the support."""
+        return self.loss == "divergence" and self.tail == "bucket"
+
+    def staleness(
+        self, ratio_N: torch.Tensor, weight_N: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The importance weight per token that the loss applies, and which tokens it clips."""
+        if self.loss == "cross_entropy":
+            return torch.ones_like(ratio_N), torch.zeros_like(ratio_N, dtype=torch.bool)
+        if self.loss == "policy_gradient":
+            up_N = (weight_N > 0) & (ratio_N > 1 + self.policy_clip)
+            return ratio_N, up_N | ((weight_N < 0) & (ratio_N < 1 - self.policy_clip))
+        return ratio_N.clamp(max=self.importance_clip), ratio_N > self.importance_clip
+
     def picked(
-        self, token_n: torch.Tensor, student_nK: torch.Tensor | None, known: Targets
+        self,
+        token_n: torch.Tensor,
+        student_nK: torch.Tensor | None,
+        tail_n: torch.Tensor | None,
+        known: Targets,
     ) -> torch.Tensor:
-        """Loss per token, (n,), from log-probabilities of the sampled token and of the support."""
+        """Loss per token, (n,), from the student's log-probabilities of the sampled token, of the
+        support and of its tail.
+        """
         weight_n = known.weight_N
         ratio_n = (token_n - known.behaviour_N).exp()
         if self.loss == "cross_entropy":
@@ -114,13 +139,16 @@ class TokenLoss:
         if self.tail == "renormalised":
             both = renormalised(student_nK), renormalised(known.teacher_NK)
         else:
-            both = with_tail(student_nK), with_tail(known.teacher_NK, known.tail_N)
+            assert tail_n is not None
+            own_nC = with_tail(student_nK, tail_n.clamp(min=TAIL_FLOOR))
+            both = own_nC, with_tail(known.teacher_NK, known.tail_N)
         return weight_n * jsd(*both, self.alpha, self.entry_clip)
 
 
-def chunks(tokens: int, vocabulary: int) -> Iterator[slice]:
+def chunks(hidden_NH: torch.Tensor, vocabulary: int) -> Iterator[slice]:
     """Slices of N so that a chunk's logits stay near CHUNK_ENTRIES."""
-    size = max(CHUNK_ROWS, CHUNK_ENTRIES // vocabulary)
+    tokens = len(hidden_NH)
+    size = max(CHUNK_ROWS.get(hidden_NH.device.type, 1024), CHUNK_ENTRIES // vocabulary)
     return (slice(start, start + size) for start in range(0, tokens, size))
 
 
@@ -181,20 +209,32 @@ def chunk_loss(
     total_n, lse_n = _exp_in_place(logits_nV)
     token_logp = token_z - lse_n.unsqueeze(1)
     picked_logp = None if picked_z is None else picked_z - lse_n.unsqueeze(1)
-    leaves = [x for x in (token_logp, picked_logp) if x is not None]
+    tail_n1, inside_nK, outside_n1 = None, None, None
+    if how.has_tail and picked_nK is not None:  # summed, as 1 - sum p has no digits left near 0
+        inside_nK = logits_nV.gather(1, picked_nK)
+        outside_n1 = logits_nV.scatter_(1, picked_nK, 0).sum(-1, keepdim=True)
+        outside_n1.clamp_(min=torch.finfo(outside_n1.dtype).tiny)
+        tail_n1 = outside_n1.log() - total_n.log().unsqueeze(1)
+    leaves = [x for x in (token_logp, picked_logp, tail_n1) if x is not None]
     with torch.enable_grad():
         for leaf in leaves:
             leaf.requires_grad_(gradient)
-        loss_n = how.picked(token_logp.squeeze(1), picked_logp, known)
+        tail_n = None if tail_n1 is None else tail_n1.squeeze(1)
+        loss_n = how.picked(token_logp.squeeze(1), picked_logp, tail_n, known)
         if not gradient:
             return loss_n, token_logp.squeeze(1), None
-        slopes = torch.autograd.grad(loss_n.sum(), leaves, allow_unused=True)
-    dense_n = torch.zeros_like(total_n)
-    for slope in slopes:
-        dense_n = dense_n if slope is None else dense_n - slope.sum(-1)
-    slope_nV = logits_nV.mul_((dense_n / total_n).unsqueeze(1))
+        found = torch.autograd.grad(loss_n.sum(), leaves, allow_unused=True)
+    slopes = [
+        torch.zeros_like(leaf) if s is None else s for leaf, s in zip(leaves, found, strict=True)
+    ]
+    share_n1 = -sum((s.sum(-1, keepdim=True) for s in slopes), 0.0) / total_n.unsqueeze(1)
+    if picked_nK is None or inside_nK is None or outside_n1 is None:
+        slope_nV = logits_nV.mul_(share_n1)
+    else:
+        slope_nV = logits_nV.mul_(share_n1 + slopes[2] / outside_n1)
+        slope_nV.scatter_add_(1, picked_nK, inside_nK * share_n1)
     for ids, slope in zip((token_n1, picked_nK), slopes, strict=False):
-        if ids is not None and slope is not None:
+        if ids is not None:
             slope_nV.scatter_add_(1, ids, slope)
     return loss_n.detach(), token_logp.detach().squeeze(1), slope_nV
 
@@ -226,7 +266,7 @@ class _HeadLoss(torch.autograd.Function):
         )
         losses, logps = [], []
         with torch.autocast(kind, enabled=False):
-            for at in chunks(len(hidden_NH), len(weight_VH)):
+            for at in chunks(hidden_NH, len(weight_VH)):
                 own_nH, known = fast_NH[at], targets.chunk(at)
                 logits_nV = own.logits(own_nH)
                 taught_nV = None
@@ -298,7 +338,7 @@ def read_logp(
     log-probabilities (N, K): on `support_NK`, else on the own top K.
     """
     made = []
-    for at in chunks(len(hidden_NH), len(head.weight_VH)):
+    for at in chunks(hidden_NH, len(head.weight_VH)):
         logits_nV = head.logits(hidden_NH[at])
         ids_nK = (
             choose_support(logits_nV, None, "student", top_k)
@@ -343,7 +383,7 @@ def compare(
     (alpha 1/2) on it and the tail.
     """
     made = []
-    for at in chunks(len(token_N), len(student.weight_VH)):
+    for at in chunks(student_NH, len(student.weight_VH)):
         both = student.logits(student_NH[at]), teacher.logits(teacher_NH[at])
         ids_nK, token_n1 = choose_support(*both, support, top_k), token_N[at].unsqueeze(1)
         lse = [logits_nV.logsumexp(-1, keepdim=True) for logits_nV in both]

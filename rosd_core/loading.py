@@ -1,6 +1,7 @@
 """Models and tokenizers from local folders, and LoRA adapters on them (peft)."""
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -69,6 +70,11 @@ def to_device(model: PreTrainedModel, device: str) -> PreTrainedModel:
         raise RosdError("machine.device = 'cuda', but torch sees no GPU. Set machine.device: cpu.")
     torch.nn.Module.to(model, device)
     return model
+
+
+def low_precision(device: str, kind: str) -> AbstractContextManager[object]:
+    """Matrix products in this type within: `none`, `bfloat16`."""
+    return nullcontext() if kind == "none" else torch.autocast(device, getattr(torch, kind))
 
 
 def is_adapter(folder: Path) -> bool:
@@ -140,6 +146,13 @@ def open_student(
     if is_adapter(start):
         adapter = load_adapter(start, trainable=True)
         base = base_of(start)
+        kept = adapter.peft_config["default"]
+        for name, key in (("rank", "r"), ("alpha", "lora_alpha"), ("dropout", "lora_dropout")):
+            if getattr(kept, key) != lora[name]:
+                raise RosdError(
+                    f"distill.lora.{name} is {lora[name]}, but the adapter in {start}, which this "
+                    f"iteration goes on with, has {getattr(kept, key)}."
+                )
     else:
         base = start.relative_to(root) if start.is_relative_to(root) else start
         torch.manual_seed(seed)

@@ -22,6 +22,11 @@ from transformers import AttentionInterface, PreTrainedModel
 from rosd_core.errors import RosdError
 
 NAME = "rosd_packed"
+# what models hand to their attention besides, and what changes nothing in it
+HARMLESS = {
+    "cache_position", "is_causal", "output_attentions", "output_hidden_states", "position_ids",
+    "return_dict", "use_cache",
+}  # fmt: skip
 
 # prompt ids, response ids, positions: ascending indices of the response
 PackRow = tuple[Sequence[int], Sequence[int], Sequence[int]]
@@ -134,17 +139,24 @@ def _attention(
     dropout: float = 0.0,
     sliding_window: int | None = None,
     segments: Sequence[Segment] = (),
-    softcap: float | None = None,
-    **_: Any,
+    **more: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention of every segment over its prompt and itself, (1, T, A, D)."""
-    if attention_mask is not None or softcap is not None or not segments:
+    """Attention of every segment over its prompt and itself, (1, T, A, D). Raises RosdError for a
+    model that hands over what this does not know.
+    """
+    more["attention_mask"] = attention_mask
+    own = sorted(name for name, value in more.items() if value is not None and name not in HARMLESS)
+    if own or more.get("is_causal") is False or not segments:
         raise RosdError(
-            "packed attention: this model's attention has a mask or a softcap of its own."
+            f"{type(module).__name__}: its attention is not plain causal attention"
+            f" ({', '.join(own) or 'is_causal'}), and rows cannot be packed for it."
         )
     groups = query_1ATD.shape[1] // key_1ATD.shape[1]
-    if groups > 1 and not query_1ATD.is_cuda:  # the flash kernel of the CPU wants equal heads
+    # grouped heads have a kernel of their own on a GPU alone, in half precision and without a mask
+    half = query_1ATD.is_cuda and query_1ATD.dtype in (torch.float16, torch.bfloat16)
+    if groups > 1 and not half:
         key_1ATD, value_1ATD = (x.repeat_interleave(groups, 1) for x in (key_1ATD, value_1ATD))
+        groups = 1
     pieces = []
     for segment in segments:
         at = slice(segment.start, segment.end)
@@ -155,6 +167,8 @@ def _attention(
             value = torch.cat([value_1ATD[:, :, first:last], value], 2)
         plain = last == first and not (sliding_window and key.shape[2] > sliding_window)
         mask = None if plain else _mask(query.shape[2], key.shape[2], sliding_window, query.device)
+        if mask is not None and groups > 1:
+            key, value = (x.repeat_interleave(groups, 1) for x in (key, value))
         pieces.append(
             scaled_dot_product_attention(
                 query,
@@ -164,7 +178,7 @@ def _attention(
                 dropout_p=dropout,
                 is_causal=plain,
                 scale=scaling,
-                enable_gqa=groups > 1 and query.is_cuda,
+                enable_gqa=mask is None and groups > 1,
             )
         )
     return torch.cat(pieces, 2).transpose(1, 2).contiguous(), None
@@ -174,9 +188,13 @@ AttentionInterface.register(NAME, _attention)
 
 
 def can_pack(model: PreTrainedModel) -> bool:
-    """Whether every layer of the model is attention that goes through transformers' interface."""
+    """Whether every layer of the model is plain attention (no sinks, no softcap) that goes through
+    transformers' interface.
+    """
     kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
     plain = kinds <= {"full_attention", "sliding_attention"}
+    plain &= getattr(model.config, "attn_logit_softcapping", None) is None
+    plain &= not any(name.endswith("sinks") for name, _ in model.named_parameters())
     return plain and bool(getattr(model, "_supports_attention_backend", False))
 
 

@@ -201,6 +201,7 @@ class Score(Section):
     top_k: Positive
     max_prompt_tokens: Positive
     batch_tokens: Positive
+    autocast: Literal["none", "bfloat16"]
     shard_rows: Positive
 
     @model_validator(mode="after")

@@ -66,8 +66,11 @@ class Reader:
         """Final hidden states that predict the supervised tokens, row by row, (N, H)."""
         read = []
         for part in self.parts:
+            training = part.model.training
             with part.within():
+                part.model.eval()
                 read.append(supervised_hidden(part.model, rows, self.pad_id))
+                part.model.train(training)
         return read[0] if len(read) == 1 else torch.cat(read, 1)
 
     @torch.no_grad()

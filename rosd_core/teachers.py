@@ -36,8 +36,9 @@ def teacher_folders(kind: str, base: Path, start: Path, mix: float) -> list[tupl
     """The folders that a teacher's weights are read from, each with its share of the logits."""
     if kind == "base":
         return [(base, 1.0)]
-    if kind == "ema":
-        return [(start / FOLDER if (start / FOLDER).is_dir() else start, 1.0)]
+    if kind == "ema":  # one that lies in the base is that of an earlier run
+        started = start != base and (start / FOLDER).is_dir()
+        return [(start / FOLDER if started else start, 1.0)]
     if kind == "trust_region" and start != base and 0 < mix < 1:
         return [(base, 1 - mix), (start, mix)]
     return [(base if kind == "trust_region" and mix == 0 else start, 1.0)]

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from rosd_core.distill import (
     SELF_TEACHING,
     STATE_FILE,
+    kept_state,
     processes,
     refuse_unscored,
     steps,
@@ -63,18 +64,18 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         )
         chosen = steps(scored_rows, p.rows_per_step, seed, p.shuffle)
         logs, state = train(
-            student.model, chosen, start, how=how, pad_id=pad, taught=taught,
+            student.model, chosen, None if start == base else start, how=how, pad_id=pad,
+            taught=taught, seed=seed,
             **p.model_dump(include=set(OPTIMIZATION)),
         )  # fmt: skip
         if first:
             with replacing_folder(paths.model(iteration)) as target:
                 save_student(student, tokenizer, target, p.merge)
-                if not p.merge:  # the next adapter would be another one
-                    save_file(state, target / STATE_FILE)
+                save_file(kept_state(state, p.merge), target / STATE_FILE)
                 if scored.teacher == "ema":
                     advance_ema(folders[0][0], student, scored.ema_rate, target / FOLDER)
             with replacing(paths.curve(iteration)) as temporary:
-                pl.DataFrame(logs).write_csv(temporary, float_precision=6)
+                pl.DataFrame(logs).write_csv(temporary, float_precision=6, float_scientific=True)
             trained = sum(status.values()) - status["too_long"]
             write_json(paths.metrics("distill", iteration), summarise(logs, trained))
 

@@ -6,9 +6,10 @@ models/<start> out iterations/<iteration>/scores.parquet (table scores)
 """
 
 import polars as pl
+import torch
 
 from rosd_core.engine import pad_id
-from rosd_core.loading import context_of, load_tokenizer
+from rosd_core.loading import context_of, load_tokenizer, low_precision
 from rosd_core.params import Params
 from rosd_core.reader import Reader
 from rosd_core.score import score_rows, score_tasks, unread_rows
@@ -48,7 +49,8 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         )  # fmt: skip
         if student is None or teacher is None:
             return unread_rows(tasks, context_of(start))
-        return score_rows(tasks, student, teacher, p.targets, p.support, p.top_k)
+        with low_precision(torch.device(device).type, p.autocast):
+            return score_rows(tasks, student, teacher, p.targets, p.support, p.top_k)
 
     write_shards("scores", paths.table("scores", iteration), supervised, p.shard_rows, work)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from rosd_core.distill import STATE_FILE, batch_loss, refuse_unscored, steps, train
+from rosd_core.distill import STATE_FILE, batch_loss, kept_state, refuse_unscored, steps, train
 from rosd_core.errors import RosdError
 from rosd_core.head import TokenLoss
 from rosd_core.packing import packed_attention
@@ -147,6 +147,23 @@ def test_state_of_another_model_and_a_loss_that_is_not_finite_stop(tiny, tmp_pat
     bad[0]["support_logp"][0][0] = math.nan
     with pytest.raises(RosdError, match="diverged"):
         trained(tiny, tmp_path, bad)
+
+
+def test_a_merged_adapter_leaves_the_count_of_steps(tiny, tmp_path):
+    """Warm-up goes on: step 2 of 4, not step 1 again."""
+    _, _, state = trained(tiny, tmp_path, rows(), rows_per_step=8)
+    save_file(kept_state(state, merged=True), tmp_path / STATE_FILE)
+    _, logs, _ = trained(tiny, tmp_path, rows(), rows_per_step=8, warmup_steps=4)
+    assert [log["step"] for log in logs] == [1]
+    assert logs[0]["learning_rate"] == pytest.approx(5e-4)
+
+
+def test_other_targets_than_the_table_holds_are_named(tiny, tmp_path):
+    data = rows()
+    for row in data:
+        row["support_logp"] = ()
+    with pytest.raises(RosdError, match=r"no support_logp: .* another score\.targets"):
+        trained(tiny, tmp_path, data)
 
 
 def logp_of(model, row):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rosd_core import head
-from rosd_core.divergence import choose_support, jsd, renormalised, with_tail
+from rosd_core.divergence import choose_support, jsd, renormalised, tail_logp, with_tail
 from rosd_core.errors import RosdError
 from rosd_core.head import Head, Targets, TokenLoss, head_loss, read_logp
 
@@ -70,7 +70,7 @@ CASES = [
 def test_loss_and_gradients_are_those_of_the_naive_formula(monkeypatch, how, size):
     """fp32 logits of the chunked head against fp64 of the naive one."""
     monkeypatch.setattr(head, "CHUNK_ENTRIES", 1)
-    monkeypatch.setattr(head, "CHUNK_ROWS", size)
+    monkeypatch.setitem(head.CHUNK_ROWS, "cpu", size)
     hidden, own, taught, teacher, known = problem()
     leaves = [hidden, own.weight_VH, own.bias_V]
     for leaf in leaves:
@@ -100,7 +100,7 @@ def test_stored_targets_give_what_the_live_teacher_gives(alpha):
 
 def test_read_logp_is_log_softmax(monkeypatch):
     monkeypatch.setattr(head, "CHUNK_ENTRIES", 1)
-    monkeypatch.setattr(head, "CHUNK_ROWS", 2)
+    monkeypatch.setitem(head.CHUNK_ROWS, "cpu", 2)
     hidden, own, _, _, known = problem()
     assert own.bias_V is not None
     s = (hidden @ own.weight_VH.t() + own.bias_V).log_softmax(-1)
@@ -108,6 +108,47 @@ def test_read_logp_is_log_softmax(monkeypatch):
     assert torch.allclose(token.double(), s.gather(1, known.token_N[:, None])[:, 0], atol=1e-5)
     assert torch.equal(ids, s.topk(K).indices)
     assert torch.allclose(logp.double(), s.topk(K).values, atol=1e-5)
+
+
+@pytest.mark.parametrize("sure", [6.0, 12.0, 15.0])
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+def test_a_student_that_is_nearly_sure_is_still_pulled_out_of_its_support(alpha, sure):
+    """In fp32 1 - sum p keeps no digits of a tail of 1e-6; the gradient of the forward KL divides
+    by that tail. Against the formula in fp64."""
+    g = torch.Generator().manual_seed(2)
+    logits = torch.randn(5, 60, generator=g)
+    logits[:, :K] += sure
+    support = logits.topk(K).indices
+    teacher = torch.randn(5, 60, generator=g).log_softmax(-1).gather(1, support)
+    token, one = support[:, 0], torch.ones(5)
+    behaviour = logits.log_softmax(-1).gather(1, support[:, :1])[:, 0]
+    hidden = logits.clone().requires_grad_()
+    known = Targets(token, behaviour, one, support, teacher, tail_logp(teacher))
+    head_loss(hidden, Head(torch.eye(60)), known, TokenLoss(alpha=alpha, top_k=K))[0].backward()
+    exact = logits.double().requires_grad_()
+    s = exact.log_softmax(-1)
+    outside = s.scatter(1, support, -math.inf).logsumexp(-1)
+    t = with_tail(teacher.double(), tail_logp(teacher).double())
+    jsd(with_tail(s.gather(1, support), outside), t, alpha).sum().backward()
+    assert outside.max() < -2
+    assert hidden.grad is not None
+    assert exact.grad is not None
+    gap = (hidden.grad - exact.grad).norm() / exact.grad.norm()
+    assert gap < 1e-4
+
+
+def test_what_clips_is_what_the_loss_clips():
+    """importance_clip 2 clips 3 alone; policy_clip 0.2 clips what leads further away: 3 where it is
+    praised, 0.5 where it is blamed. Cross-entropy weighs nothing."""
+    ratio, weight = torch.tensor([0.5, 0.5, 1.1, 3.0, 3.0]), torch.tensor([1.0, -1, 1, 1, -1])
+    applied, clipped = TokenLoss().staleness(ratio, weight)
+    assert applied.tolist() == pytest.approx([0.5, 0.5, 1.1, 2, 2])
+    assert clipped.tolist() == [False, False, False, True, True]
+    _, clipped = TokenLoss("policy_gradient").staleness(ratio, weight)
+    assert clipped.tolist() == [False, True, False, True, False]
+    applied, clipped = TokenLoss("cross_entropy").staleness(ratio, weight)
+    assert applied.tolist() == [1.0] * 5
+    assert not clipped.any()
 
 
 def test_the_union_holds_each_id_once_and_both_tops():

@@ -6,8 +6,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig
+from transformers import AutoModelForCausalLM, GptOssConfig, LlamaConfig, MistralConfig
 
+from rosd_core.errors import RosdError
 from rosd_core.packing import (
     Segment,
     batches,
@@ -130,3 +131,20 @@ def test_gradients_are_those_of_rows_alone(tiny, checkpointing):
         assert (a is None) == (b is None)
         assert a is None or torch.allclose(a, b, rtol=1e-3, atol=1e-5 * b.abs().max().item())
     assert tiny.config._attn_implementation == "sdpa"
+
+
+def test_attention_with_sinks_is_padded_and_what_is_not_known_is_refused():
+    """gpt-oss hands its attention sinks over as s_aux, which a pack would lose."""
+    config = GptOssConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=32, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=8, num_local_experts=2,
+        num_experts_per_tok=1, sliding_window=4, max_position_embeddings=64,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    assert not can_pack(model)
+    rows = [([5, 6, 7], [10, 11, 12], [0, 2]), ([5, 6, 7], [13], [0])]
+    with torch.no_grad():
+        assert torch.equal(supervised_hidden(model, rows, 0), padded_hidden(model, rows, 0))
+        with packed_attention(model), pytest.raises(RosdError, match=r"GptOssAttention.*s_aux"):
+            packed_hidden(model, pack(rows))

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from rosd_core.errors import RosdError
 from rosd_core.head import head_of
 from rosd_core.loading import load_weights
 from rosd_core.reader import Part, Reader
@@ -134,6 +135,19 @@ def test_the_trust_region_mixes_logits(tmp_path):
     assert teacher_folders("ema", base, base, 0.0) == [(base, 1.0)]
 
 
+def test_the_base_may_be_an_iteration_of_an_earlier_run(scored, tmp_path):
+    """Its teacher and its optimizer are not those of this run."""
+    base = scored({"teacher": "ema"}).model("i1")
+    assert (base / "teacher").is_dir()
+    assert teacher_folders("ema", base, base, 0.0) == [(base, 1.0)]
+    paths = scored({"teacher": "ema"}, {"warmup_steps": 10}, iterations=(), name="later")
+    shutil.rmtree(paths.model("base"))
+    shutil.copytree(base, paths.model("base"))
+    run_stage(paths.root, "score", "i1")
+    run_stage(paths.root, "distill", "i1")
+    assert paths.curve("i1").read_text().splitlines()[1].startswith("0,")  # its step 0
+
+
 @pytest.mark.parametrize("teacher", ["current", "trust_region"])
 def test_other_teachers_run_through_two_iterations(scored, teacher):
     paths = scored({"teacher": teacher}, iterations=("i1", "i2"))
@@ -177,6 +191,15 @@ def test_the_teacher_of_an_adapter_is_the_model_without_it(scored):
     assert told[0]["first_loss"] == pytest.approx(told[1]["first_loss"], rel=1e-3)
 
 
+def test_an_adapter_of_another_shape_is_refused(scored):
+    pytest.importorskip("peft")
+    paths = scored(None, {"lora": LORA})
+    scored(None, {"lora": LORA | {"rank": 8}}, iterations=())
+    run_stage(paths.root, "score", "i2")
+    with pytest.raises(RosdError, match=r"distill\.lora\.rank is 8"):
+        run_stage(paths.root, "distill", "i2")
+
+
 def test_merging_writes_whole_weights(scored):
     pytest.importorskip("peft")
     settings = {"lora": LORA | {"merge": True}, "learning_rate": 1e-3}
@@ -217,8 +240,8 @@ def test_a_gpu_makes_the_step_of_the_cpu(scored):
         pytest.skip("torch sees no GPU")
     first = []
     for device, autocast in (("cpu", "none"), ("cuda", "none"), ("cuda", "bfloat16")):
-        name = f"{device}-{autocast}"
-        paths = scored(None, {"autocast": autocast}, name=name, machine={"device": device})
+        score, name = {"autocast": autocast}, f"{device}-{autocast}"
+        paths = scored(score, score, ("i1", "i2"), name, {"device": device})
         told = json.loads(paths.metrics("distill", "i1").read_text())
         first.append(told["first_loss"])
     assert first[1] == pytest.approx(first[0], rel=1e-3)
