@@ -60,6 +60,15 @@ def prepared(folder: Path, unit: int) -> None:
         stage(name, folder)
 
 
+def per_token(
+    size: tuple[int, float, float], smaller: tuple[int, float, float] = (0, 0.0, 0.0)
+) -> float:
+    """Microseconds a supervised token, of what `size` has beyond `smaller`: without the start of
+    the stage, which both contain.
+    """
+    return (size[1] - smaller[1]) / (size[0] - smaller[0]) * 1e6
+
+
 def main(
     unit: int = 48,
     stage_name: Annotated[str, typer.Option("--stage", hidden=True)] = "",
@@ -77,20 +86,23 @@ def main(
         prepared(home, unit)
         file = home / "iterations" / "i1" / "alignments.parquet"
         whole = read_table("alignments", file)
-        print("| stage | rows | supervised tokens | µs a token | ratio | peak MiB | ratio |")
-        print("| --- | --- | --- | --- | --- | --- | --- |")
-        first: dict[str, tuple[float, float]] = {}
+        print("| stage | rows | supervised tokens | µs a token | µs a further token | ratio | "
+              "peak MiB | ratio |\n" + "| --- " * 8 + "|")  # fmt: skip
+        sizes: dict[str, list[tuple[int, float, float]]] = {"score": [], "distill": []}
         for factor in FACTORS:
             rows = whole.head(len(whole) * factor // FACTORS[-1])
             write_table("alignments", to_arrow("alignments", rows.to_dicts()), file)
             tokens = int(rows["positions"].list.len().sum())
-            for part in ("score", "distill"):
+            for part, known in sizes.items():
                 told = [stage(part, home) for _ in range(2)]
-                each = min(t["seconds"] for t in told) / tokens * 1e6
-                peak = min(t["mib"] for t in told)
-                one = first.setdefault(part, (each, peak))
-                print(f"| {part} | {len(rows)} | {tokens} | {each:.0f} | {each / one[0]:.2f} | "
-                      f"{peak:.0f} | {peak / one[1]:.2f} |", flush=True)  # fmt: skip
+                seconds, peak = (min(t[name] for t in told) for name in ("seconds", "mib"))
+                known.append((tokens, seconds, peak))
+                further = per_token(known[-1], known[-2]) if len(known) > 1 else None
+                base = per_token(known[1], known[0]) if further else None
+                print(f"| {part} | {len(rows)} | {tokens} | {per_token(known[-1]):.0f} | "
+                      f"{f'{further:.0f}' if further else '–'} | "
+                      f"{f'{further / base:.2f}' if further and base else '–'} | "
+                      f"{peak:.0f} | {peak / known[0][2]:.2f} |", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":
