@@ -1,6 +1,6 @@
 """Time per token and peak memory of `score` and `distill` with 1, 3 and 10 times the rows.
 
-    python benchmarks/scaling.py [--unit 48]
+    python benchmarks/scaling.py [--unit 192]
 
 Samples the rows once with the pocket model (10 units of problems), then runs both stages on the
 first part of them, each in a process of its own.
@@ -70,7 +70,7 @@ def per_token(
 
 
 def main(
-    unit: int = 48,
+    unit: int = 192,
     stage_name: Annotated[str, typer.Option("--stage", hidden=True)] = "",
     folder: Annotated[Path, typer.Option(hidden=True)] = Path(),
 ) -> None:
