@@ -21,10 +21,10 @@ from rich.console import Console
 from rich.table import Table
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from rosd_core.align import token_range
-from rosd_core.match import find_quote
-from rosd_core.tokens import TokenMap
-from rosd_core.world import make_problem, wrong_solution
+from rosd_core.align.find_quote import find_quote
+from rosd_core.align.rows import token_range
+from rosd_core.align.token_spans import TokenMap
+from rosd_core.pocket.world import make_problem, wrong_solution
 
 COLUMNS = ("late", "early", "elsewhere", "right")
 

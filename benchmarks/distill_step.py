@@ -85,12 +85,12 @@ def our_step(case: str, model: Any, rows: list[dict[str, Any]], batch_tokens: in
     """A function that does one step, and the targets that are stored before it."""
     import torch
 
-    from rosd_core.distill import batch_loss
-    from rosd_core.head import TokenLoss
-    from rosd_core.packing import batches, packed_attention
-    from rosd_core.reader import Part, Reader
-    from rosd_core.score import pack_row, score_rows
-    from rosd_core.teachers import Taught
+    from rosd_core.distill.train import batch_loss
+    from rosd_core.forward.hidden_states import Part, Reader
+    from rosd_core.forward.packing import batches, pack_row, packed_attention
+    from rosd_core.forward.teachers import Taught
+    from rosd_core.losses.head import TokenLoss
+    from rosd_core.score.rows import score_rows
 
     reader = Reader((Part(model),), 0, batch_tokens)
     how, taught = TokenLoss(top_k=TOP_K, support="full" if "full" in case else "student"), None
@@ -253,8 +253,7 @@ def matmul_peak(device: str, threads: int) -> float:
 
 def needed_flops(spec: dict[str, Any]) -> float:
     """Matrix products of our step with stored top-k targets, attention left out."""
-    from rosd_core.packing import packed_tokens
-    from rosd_core.score import pack_row
+    from rosd_core.forward.packing import pack_row, packed_tokens
 
     rows, shape = make_rows(spec), SHAPES[spec["shape"]]
 

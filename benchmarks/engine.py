@@ -13,8 +13,9 @@ from typing import Annotated
 import torch
 import typer
 
-from rosd_core.engine import Decoding, Request, encode_chat, open_engine
-from rosd_core.world import make_problem
+from rosd_core.pocket.world import make_problem
+from rosd_core.prompts.chat import encode_chat
+from rosd_core.sampling.engine import Decoding, Request, open_engine
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -25,11 +25,11 @@ FACTORS = (1, 3, 10)
 
 def in_process(stage: str, folder: Path) -> None:
     """Run a stage here; print seconds without imports and the peak memory in MiB."""
-    from rosd_core.params import load_params
-    from stages.common import Paths
+    from rosd_core.config.params import load_params
+    from stages.paths import Paths
 
     module = import_module(f"stages.{stage}")
-    import_module("rosd_core.engine")
+    import_module("rosd_core.sampling.engine")
     params = load_params(folder / "params.yaml")
     args = [] if stage == "prepare" else ["i1"]
     started = time.perf_counter()
@@ -79,7 +79,7 @@ def main(
     if stage_name:
         in_process(stage_name, folder)
         return
-    from rosd_core.tables import read_table, to_arrow, write_table
+    from rosd_core.tables.io import read_table, to_arrow, write_table
 
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)

@@ -6,12 +6,13 @@ out iterations/<iteration>/alignments.parquet (table alignments), metrics/align-
 
 import polars as pl
 
-from rosd_core.align import advantages, align_row, alignment_metrics
-from rosd_core.params import Params
-from rosd_core.tables import join_rows, read_table, to_arrow, write_table
-from rosd_core.tokens import TokenMap
-from rosd_core.world import known_errors
-from stages.common import Paths, start_of, write_json
+from rosd_core.align.rows import advantages, align_row, alignment_metrics
+from rosd_core.align.token_spans import TokenMap
+from rosd_core.config.params import Params
+from rosd_core.pocket.world import known_errors
+from rosd_core.tables.atomic import write_json
+from rosd_core.tables.io import join_rows, read_table, to_arrow, write_table
+from stages.paths import Paths, start_of
 
 
 def run(params: Params, paths: Paths, iteration: str) -> None:

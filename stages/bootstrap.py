@@ -4,16 +4,25 @@ in  params bootstrap, prompts
 out models/base, metrics/bootstrap-base.json
 """
 
-from rosd_core.params import Params
-from rosd_core.pocket import Lesson, build_model, build_tokenizer, draw_rows, text_sample, train
-from stages.common import Paths, prompts_of, replacing_folder, set_threads, write_json
+from rosd_core.config.params import Params
+from rosd_core.pocket.recipe import (
+    Lesson,
+    build_model,
+    build_tokenizer,
+    draw_rows,
+    text_sample,
+    train,
+)
+from rosd_core.prompts.templates import Prompts
+from rosd_core.tables.atomic import replacing_folder, write_json
+from stages.paths import Paths, set_threads
 
 HELD_OUT = 10**7  # a step far beyond training: its rows are never trained on
 
 
 def run(params: Params, paths: Paths) -> None:
     """Phase after phase on the rows of its lesson: a pure function of seed and threads."""
-    p, prompts = params.bootstrap, prompts_of(params.prompts)
+    p, prompts = params.bootstrap, Prompts.from_params(params.prompts.model_dump())
     set_threads(p.threads)
     lessons = {
         name: Lesson(phase.mix, p.domains, p.forget, p.slip_rate, phase.misconceptions, p.imitation)

@@ -24,9 +24,9 @@ DEFAULT_PARAMS = Path("params.yaml")
 
 def _run(stage: str, params_file: Path, *args: str) -> None:
     """Load params and run a stage; what a user can put right ends as one message, exit code 1."""
+    from rosd_core.config.params import load_params
     from rosd_core.errors import RosdError
-    from rosd_core.params import load_params
-    from stages.common import Paths
+    from stages.paths import Paths
 
     try:
         params = load_params(params_file)
@@ -99,20 +99,20 @@ def report(params: ParamsFile = DEFAULT_PARAMS) -> None:
 @app.command(hidden=True)
 def shared(seed: str, params: ParamsFile = DEFAULT_PARAMS) -> None:
     """For `make compare`: what all methods of a seed have in common."""
-    _run("shared", params, seed)
+    _run("compare_shared", params, seed)
 
 
 @app.command(hidden=True)
 def arm(method: str, seed: str, params: ParamsFile = DEFAULT_PARAMS) -> None:
     """For `make compare`: one method with one seed, all iterations."""
-    _run("arm", params, method, seed)
+    _run("compare_arm", params, method, seed)
 
 
 @app.command(hidden=True)
 def arms(seeds: str, params: ParamsFile = DEFAULT_PARAMS) -> None:
     """For `make compare`: the DVC stages of a seed in their order, a line per seed (the first few,
     or all)."""
-    from rosd_core.params import load_params
+    from rosd_core.config.params import load_params
 
     p = load_params(params).compare
     for seed in p.seeds if seeds == "all" else p.seeds[: int(seeds)]:
@@ -132,8 +132,8 @@ def compare(
 @app.command()
 def loop(iterations: int, params: ParamsFile = DEFAULT_PARAMS) -> None:
     """Set the number of on-policy iterations in params.yaml; `dvc repro` then runs what is new."""
+    from rosd_core.config.edit import rewrite_loop
     from rosd_core.errors import RosdError
-    from rosd_core.params import rewrite_loop
 
     try:
         rewrite_loop(params, iterations)
@@ -146,8 +146,8 @@ def loop(iterations: int, params: ParamsFile = DEFAULT_PARAMS) -> None:
 @app.command()
 def method(name: str, params: ParamsFile = DEFAULT_PARAMS) -> None:
     """Set a method in params.yaml: rosd, rosd-no-localize, rosd-no-idea, sdpo, opsd, sft, grpo."""
+    from rosd_core.config.edit import rewrite_method
     from rosd_core.errors import RosdError
-    from rosd_core.params import rewrite_method
 
     try:
         rewrite_method(params, name)
@@ -160,8 +160,8 @@ def method(name: str, params: ParamsFile = DEFAULT_PARAMS) -> None:
 @app.command()
 def preset(names: list[str], params: ParamsFile = DEFAULT_PARAMS) -> None:
     """Lay presets (presets/*.yaml) over params.yaml and validate, such as: qwen3-4b biology."""
+    from rosd_core.config.presets import apply_presets, missing_files
     from rosd_core.errors import RosdError
-    from rosd_core.presets import apply_presets, missing_files
 
     root = params.resolve().parent
     try:
@@ -181,9 +181,10 @@ def base(
     params: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
     """Start from your own model: models/base becomes a pointer to it, nothing is copied."""
-    from rosd_core.base import POINTER_FILE, make_pointer
     from rosd_core.errors import RosdError
-    from stages.common import Paths, replacing_folder, write_json
+    from rosd_core.models.pointer import POINTER_FILE, make_pointer
+    from rosd_core.tables.atomic import replacing_folder, write_json
+    from stages.paths import Paths
 
     here = Paths(params.resolve().parent).model("base")
     try:
@@ -199,7 +200,7 @@ def base(
 @app.command()
 def hashes(params: ParamsFile = DEFAULT_PARAMS) -> None:
     """Print a content hash of every table and of every model's weights: equal runs, equal lines."""
-    from rosd_core.hashing import file_hash, table_hash
+    from rosd_core.tables.hashing import file_hash, table_hash
 
     root = params.resolve().parent
     tables = sorted(
@@ -216,7 +217,7 @@ def schema(
     table: Annotated[str | None, typer.Argument(help="One table; without it, all of them.")] = None,
 ) -> None:
     """Print the tables' columns with type, unit and meaning."""
-    from rosd_core.schemas import SCHEMAS, describe
+    from rosd_core.tables.schemas import SCHEMAS, describe
 
     if table is not None and table not in SCHEMAS:
         typer.echo(

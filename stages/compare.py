@@ -10,10 +10,11 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from rosd_core import compare
-from rosd_core.params import Params
-from rosd_core.tables import read_table, replacing
-from stages.common import Paths
+from rosd_core.config.params import Params
+from rosd_core.report import compare
+from rosd_core.tables.atomic import replacing
+from rosd_core.tables.io import read_table
+from stages.paths import Paths
 
 
 def run(params: Params, paths: Paths, seeds: str = "all") -> None:

@@ -12,7 +12,8 @@ from collections import Counter
 import polars as pl
 from safetensors.torch import save_file
 
-from rosd_core.distill import (
+from rosd_core.config.params import Params
+from rosd_core.distill.train import (
     SELF_TEACHING,
     STATE_FILE,
     kept_state,
@@ -22,14 +23,14 @@ from rosd_core.distill import (
     summarise,
     train,
 )
-from rosd_core.engine import pad_id
-from rosd_core.head import TokenLoss
-from rosd_core.loading import load_tokenizer, open_student, save_student
-from rosd_core.params import Params
+from rosd_core.forward.teachers import FOLDER, advance_ema, open_taught, teacher_folders
+from rosd_core.losses.head import TokenLoss
+from rosd_core.models.loading import load_tokenizer, open_student, save_student
+from rosd_core.prompts.chat import pad_id
 from rosd_core.seeds import row_seed
-from rosd_core.tables import read_table, replacing, row_groups
-from rosd_core.teachers import FOLDER, advance_ema, open_taught, teacher_folders
-from stages.common import Paths, replacing_folder, set_threads, start_of, write_json
+from rosd_core.tables.atomic import replacing, replacing_folder, write_json
+from rosd_core.tables.io import read_table, row_groups
+from stages.paths import Paths, set_threads, start_of
 
 OPTIMIZATION = (
     "learning_rate", "warmup_steps", "betas", "weight_decay", "grad_clip", "batch_tokens",

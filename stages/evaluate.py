@@ -6,20 +6,23 @@ out evaluations/<model>.parquet (table evaluation), metrics/evaluate-<model>.jso
 
 import polars as pl
 
-from rosd_core.engine import Decoding, open_engine
+from rosd_core.config.params import Params
 from rosd_core.errors import RosdError
-from rosd_core.hashing import fingerprint
-from rosd_core.params import Params
-from rosd_core.rollout import evaluation_rows, rollout_requests, rollout_rows
-from rosd_core.shards import Rows, write_shards
-from rosd_core.stats import mean_at_k, sample_metrics
-from rosd_core.tables import read_table
-from stages.common import Paths, prompts_of, set_threads, write_json
+from rosd_core.evaluate.rows import evaluation_rows
+from rosd_core.evaluate.stats import mean_at_k, sample_metrics
+from rosd_core.prompts.templates import Prompts
+from rosd_core.rollout.rows import rollout_requests, rollout_rows
+from rosd_core.sampling.engine import Decoding, open_engine
+from rosd_core.tables.atomic import write_json
+from rosd_core.tables.hashing import fingerprint
+from rosd_core.tables.io import read_table
+from rosd_core.tables.shards import Rows, write_shards
+from stages.paths import Paths, set_threads
 
 
 def run(params: Params, paths: Paths, model: str) -> None:
     """All models answer with the same seeds, so that they differ by their weights alone."""
-    p, prompts = params.evaluate, prompts_of(params.prompts)
+    p, prompts = params.evaluate, Prompts.from_params(params.prompts.model_dump())
     set_threads(params.machine.threads)
     problems = read_table("problems", paths.problems).filter(pl.col("split") == "test").to_dicts()
     if not problems:

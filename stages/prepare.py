@@ -4,11 +4,12 @@ in  params prepare, the files named there
 out data/problems.parquet (table problems), metrics/prepare-all.json
 """
 
+from rosd_core.config.params import Params
 from rosd_core.errors import RosdError
-from rosd_core.params import Params
-from rosd_core.tables import to_arrow, write_table
-from rosd_core.tasks import choose, source_rows
-from stages.common import Paths, write_json
+from rosd_core.tables.atomic import write_json
+from rosd_core.tables.io import to_arrow, write_table
+from rosd_core.tasks.sources import choose, source_rows
+from stages.paths import Paths
 
 
 def run(params: Params, paths: Paths) -> None:

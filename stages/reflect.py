@@ -5,19 +5,21 @@ in  data/problems.parquet, iterations/<iteration>/rollouts.parquet, models/<star
 out iterations/<iteration>/reflections.parquet (table reflections)
 """
 
-from rosd_core.engine import Decoding, open_engine
-from rosd_core.params import Params
-from rosd_core.reflection import choose_peers, reflect_rows, reflection_tasks
-from rosd_core.shards import Rows, write_shards
-from rosd_core.tables import read_table
-from stages.common import Paths, prompts_of, set_threads, start_of
+from rosd_core.config.params import Params
+from rosd_core.prompts.templates import Prompts
+from rosd_core.reflect.peers import choose_peers
+from rosd_core.reflect.rows import reflect_rows, reflection_tasks
+from rosd_core.sampling.engine import Decoding, open_engine
+from rosd_core.tables.io import read_table
+from rosd_core.tables.shards import Rows, write_shards
+from stages.paths import Paths, set_threads, start_of
 
 
 def run(params: Params, paths: Paths, iteration: str) -> None:
     """A wrong response is shown beside a correct peer of its group; a group without success is
     skipped.
     """
-    p, prompts = params.reflect, prompts_of(params.prompts)
+    p, prompts = params.reflect, Prompts.from_params(params.prompts.model_dump())
     set_threads(params.machine.threads)
     problems = read_table("problems", paths.problems)
     rollouts = read_table("rollouts", paths.table("rollouts", iteration))

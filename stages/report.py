@@ -6,11 +6,12 @@ out plots/accuracy.csv, plots/loss.csv, metrics/summary-all.json
 
 import polars as pl
 
-from rosd_core.params import Params
-from rosd_core.report import accuracy_table, loss_curve, summary
-from rosd_core.stats import mean_at_k
-from rosd_core.tables import read_csv, read_table, replacing
-from stages.common import Paths, write_json
+from rosd_core.config.params import Params
+from rosd_core.evaluate.stats import mean_at_k
+from rosd_core.report.summary import accuracy_table, loss_curve, summary
+from rosd_core.tables.atomic import replacing, write_json
+from rosd_core.tables.io import read_csv, read_table
+from stages.paths import Paths
 
 
 def run(params: Params, paths: Paths) -> None:

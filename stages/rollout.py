@@ -7,20 +7,21 @@ out iterations/<iteration>/rollouts.parquet (table rollouts)
 
 import polars as pl
 
-from rosd_core.engine import Decoding, open_engine
-from rosd_core.hashing import fingerprint
-from rosd_core.params import Params
-from rosd_core.rollout import rollout_requests, rollout_rows, sample_problems
-from rosd_core.shards import Rows, write_shards
-from rosd_core.tables import read_table
-from stages.common import Paths, prompts_of, set_threads, start_of
+from rosd_core.config.params import Params
+from rosd_core.prompts.templates import Prompts
+from rosd_core.rollout.rows import rollout_requests, rollout_rows, sample_problems
+from rosd_core.sampling.engine import Decoding, open_engine
+from rosd_core.tables.hashing import fingerprint
+from rosd_core.tables.io import read_table
+from rosd_core.tables.shards import Rows, write_shards
+from stages.paths import Paths, set_threads, start_of
 
 
 def run(params: Params, paths: Paths, iteration: str) -> None:
     """Sampled ids and behaviour log-probabilities are kept: later stages never encode a response
     again.
     """
-    p, prompts = params.rollout, prompts_of(params.prompts)
+    p, prompts = params.rollout, Prompts.from_params(params.prompts.model_dump())
     folder = paths.weights(start_of(params, iteration))
     set_threads(params.machine.threads)
     train = read_table("problems", paths.problems).filter(pl.col("split") == "train")

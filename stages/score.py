@@ -8,20 +8,25 @@ models/<start> out iterations/<iteration>/scores.parquet (table scores)
 import polars as pl
 import torch
 
-from rosd_core.engine import pad_id
-from rosd_core.loading import context_of, load_tokenizer, low_precision
-from rosd_core.params import Params
-from rosd_core.reader import Reader
-from rosd_core.score import score_rows, score_tasks, unread_rows
-from rosd_core.shards import Rows, write_shards
-from rosd_core.tables import read_rows, read_table
-from rosd_core.teachers import open_reader, teacher_folders
-from stages.common import Paths, prompts_of, set_threads, start_of
+from rosd_core.config.params import Params
+from rosd_core.forward.hidden_states import Reader
+from rosd_core.forward.teachers import open_reader, teacher_folders
+from rosd_core.models.loading import folder_context_length, load_tokenizer, low_precision
+from rosd_core.prompts.chat import pad_id
+from rosd_core.prompts.templates import Prompts
+from rosd_core.score.rows import score_rows, score_tasks, unread_rows
+from rosd_core.tables.io import read_rows, read_table
+from rosd_core.tables.shards import Rows, write_shards
+from stages.paths import Paths, set_threads, start_of
 
 
 def run(params: Params, paths: Paths, iteration: str) -> None:
     """Only supervised positions are kept; the idea is given, never the solution."""
-    p, prompts, device = params.score, prompts_of(params.prompts), params.machine.device
+    p, prompts, device = (
+        params.score,
+        Prompts.from_params(params.prompts.model_dump()),
+        params.machine.device,
+    )
     set_threads(params.machine.threads)
     problems = read_table("problems", paths.problems)
     files = {n: paths.table(n, iteration) for n in ("alignments", "rollouts", "reflections")}
@@ -48,7 +53,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
             longest=p.max_prompt_tokens,
         )  # fmt: skip
         if student is None or teacher is None:
-            return unread_rows(tasks, context_of(start))
+            return unread_rows(tasks, folder_context_length(start))
         with low_precision(torch.device(device).type, p.autocast):
             return score_rows(tasks, student, teacher, p.targets, p.support, p.top_k)
 

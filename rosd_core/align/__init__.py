@@ -1,0 +1,1 @@
+"""Step 3: error quote to characters of the response to supervised tokens."""

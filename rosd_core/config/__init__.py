@@ -1,0 +1,1 @@
+"""params.yaml: validation, methods, presets, edits in place."""

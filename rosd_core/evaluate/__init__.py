@@ -1,0 +1,1 @@
+"""mean@k, pass@k and maj@k from graded samples."""

@@ -1,0 +1,1 @@
+"""Forward passes over given responses: packing, hidden states, teachers."""

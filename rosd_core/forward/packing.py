@@ -1,0 +1,249 @@
+"""Rows of different lengths through a model without padding: all tokens lie end to end in one
+sequence, a prompt that several rows share lies there once, and attention runs piece by piece.
+
+    packed  [ prompt A | response 1 | response 2 | prompt B | response 3 ]
+    response 2 attends to prompt A and to itself, at the positions that it would have behind A
+
+The hidden states are those of every row alone. A row takes only the tokens that it needs: nothing
+behind the one that predicts its last supervised token.
+
+Dimension names: T packed token, N supervised token, H hidden, A attention head, D head width.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, PreTrainedModel
+
+from rosd_core.errors import RosdError
+
+NAME = "rosd_packed"
+# what models hand to their attention besides, and what changes nothing in it
+HARMLESS = {
+    "cache_position", "is_causal", "output_attentions", "output_hidden_states", "position_ids",
+    "return_dict", "use_cache",
+}  # fmt: skip
+
+# prompt ids, response ids, positions: ascending indices of the response
+PackRow = tuple[Sequence[int], Sequence[int], Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Tokens start..end of the pack; `prompt` is the shared piece before them, (0, 0) if none."""
+
+    start: int
+    end: int
+    prompt: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class Pack:
+    """What the model reads, and where the supervised tokens are predicted from."""
+
+    ids_T: torch.Tensor
+    positions_T: torch.Tensor
+    segments: tuple[Segment, ...]
+    sources_N: torch.Tensor  # index of the packed token whose hidden state predicts
+
+
+def pack(rows: Sequence[PackRow]) -> Pack:
+    """Lay rows end to end; supervised tokens come row by row, in the order given.
+
+    A prompt of one row forms one segment with its response; a prompt of several is shared.
+    """
+    rows_of: dict[tuple[int, ...], list[int]] = {}
+    for number, (prompt, _, _) in enumerate(rows):
+        rows_of.setdefault(tuple(prompt), []).append(number)
+    ids: list[int] = []
+    at: list[int] = []
+    segments: list[Segment] = []
+    sources: dict[int, list[int]] = {}
+    for prompt, members in rows_of.items():
+        first, size = len(ids), len(prompt)
+        ids += prompt
+        at += range(size)
+        shared = len(members) > 1
+        if shared:
+            segments.append(Segment(first, len(ids)))
+        for number in members:
+            _, response, positions = rows[number]
+            used = response[: positions[-1]] if positions else []  # its last token is predicted
+            start = len(ids)
+            ids += used
+            at += range(size, size + len(used))
+            sources[number] = [start + t - 1 if t else first + size - 1 for t in positions]
+            if shared and used:
+                segments.append(Segment(start, len(ids), (first, first + size)))
+        if not shared:
+            segments.append(Segment(first, len(ids)))
+    return Pack(
+        torch.tensor(ids, dtype=torch.long),
+        torch.tensor(at, dtype=torch.long),
+        tuple(segments),
+        torch.tensor([s for n in range(len(rows)) for s in sources[n]], dtype=torch.long),
+    )
+
+
+def packed_tokens(rows: Sequence[PackRow]) -> int:
+    """The tokens that `pack` would lay down."""
+    prompts = {tuple(prompt) for prompt, _, _ in rows}
+    return sum(map(len, prompts)) + sum(positions[-1] for _, _, positions in rows if positions)
+
+
+def batches(rows: Sequence[PackRow], most: int) -> Iterator[list[int]]:
+    """Indices of rows in packs of at most `most` tokens; a longer row goes alone.
+
+    Rows of one prompt stay together, so that they share it.
+    """
+    order = sorted(range(len(rows)), key=lambda n: (len(rows[n][0]), tuple(rows[n][0]), n))
+    chosen: list[int] = []
+    size, last = 0, None
+    for n in order:
+        prompt, positions = tuple(rows[n][0]), rows[n][2]
+        used = positions[-1] if positions else 0
+        more = used + (0 if prompt == last else len(prompt))
+        if chosen and size + more > most:
+            yield chosen
+            chosen, size, more = [], 0, used + len(prompt)
+        chosen.append(n)
+        size, last = size + more, prompt
+    if chosen:
+        yield chosen
+
+
+def _mask(queries: int, keys: int, window: int | None, device: torch.device) -> torch.Tensor | None:
+    """Which of `keys` the last `queries` of them see, (queries, keys): those before, at most
+    `window` back.
+    """
+    place = torch.arange(keys - queries, keys, device=device).unsqueeze(1)
+    back = place - torch.arange(keys, device=device)
+    seen = back >= 0
+    return seen & (back < window) if window else seen
+
+
+def _attention(
+    module: torch.nn.Module,
+    query_1ATD: torch.Tensor,
+    key_1ATD: torch.Tensor,
+    value_1ATD: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    segments: Sequence[Segment] = (),
+    **more: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention of every segment over its prompt and itself, (1, T, A, D). Raises RosdError for a
+    model that hands over what this does not know.
+    """
+    more["attention_mask"] = attention_mask
+    own = sorted(name for name, value in more.items() if value is not None and name not in HARMLESS)
+    if own or more.get("is_causal") is False or not segments:
+        raise RosdError(
+            f"{type(module).__name__}: its attention is not plain causal attention"
+            f" ({', '.join(own) or 'is_causal'}), and rows cannot be packed for it."
+        )
+    groups = query_1ATD.shape[1] // key_1ATD.shape[1]
+    # grouped heads have a kernel of their own on a GPU alone, in half precision and without a mask
+    half = query_1ATD.is_cuda and query_1ATD.dtype in (torch.float16, torch.bfloat16)
+    if groups > 1 and not half:
+        key_1ATD, value_1ATD = (x.repeat_interleave(groups, 1) for x in (key_1ATD, value_1ATD))
+        groups = 1
+    pieces = []
+    for segment in segments:
+        at = slice(segment.start, segment.end)
+        query, key, value = query_1ATD[:, :, at], key_1ATD[:, :, at], value_1ATD[:, :, at]
+        first, last = segment.prompt
+        if last > first:
+            key = torch.cat([key_1ATD[:, :, first:last], key], 2)
+            value = torch.cat([value_1ATD[:, :, first:last], value], 2)
+        plain = last == first and not (sliding_window and key.shape[2] > sliding_window)
+        mask = None if plain else _mask(query.shape[2], key.shape[2], sliding_window, query.device)
+        if mask is not None and groups > 1:
+            key, value = (x.repeat_interleave(groups, 1) for x in (key, value))
+        pieces.append(
+            scaled_dot_product_attention(
+                query,
+                key,
+                value,
+                attn_mask=mask,
+                dropout_p=dropout,
+                is_causal=plain,
+                scale=scaling,
+                enable_gqa=mask is None and groups > 1,
+            )
+        )
+    return torch.cat(pieces, 2).transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register(NAME, _attention)
+
+
+def can_pack(model: PreTrainedModel) -> bool:
+    """Whether every layer of the model is plain attention (no sinks, no softcap) that goes through
+    transformers' interface.
+    """
+    kinds = set(getattr(model.config, "layer_types", None) or ["full_attention"])
+    plain = kinds <= {"full_attention", "sliding_attention"}
+    plain &= getattr(model.config, "attn_logit_softcapping", None) is None
+    plain &= not any(name.endswith("sinks") for name, _ in model.named_parameters())
+    return plain and bool(getattr(model, "_supports_attention_backend", False))
+
+
+@contextmanager
+def packed_attention(model: PreTrainedModel) -> Iterator[None]:
+    """Within, the model's attention is that of packs; backward passes belong inside as well."""
+    before = model.config._attn_implementation or "sdpa"
+    model.set_attn_implementation(NAME)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+def packed_hidden(model: PreTrainedModel, packed: Pack) -> torch.Tensor:
+    """Final hidden states that predict the supervised tokens, (N, H); within packed_attention."""
+    device = model.device
+    out = model.base_model(
+        input_ids=packed.ids_T.unsqueeze(0).to(device),
+        position_ids=packed.positions_T.unsqueeze(0).to(device),
+        use_cache=False,
+        segments=packed.segments,
+    )
+    return out.last_hidden_state[0].index_select(0, packed.sources_N.to(device))
+
+
+def supervised_hidden(model: PreTrainedModel, rows: Sequence[PackRow], pad_id: int) -> torch.Tensor:
+    """Hidden states that predict the supervised tokens, row by row, (N, H): packed where the model
+    allows it. For reading; training keeps `packed_attention` open over the backward pass.
+    """
+    if not can_pack(model):
+        return padded_hidden(model, rows, pad_id)
+    with packed_attention(model):
+        return packed_hidden(model, pack(rows))
+
+
+def padded_hidden(model: PreTrainedModel, rows: Sequence[PackRow], pad_id: int) -> torch.Tensor:
+    """The same hidden states from rows padded on the right: for models that cannot be packed, and
+    to check packs against.
+    """
+    sequences = [[*prompt, *response] for prompt, response, _ in rows]
+    longest = max(map(len, sequences))
+    ids_BT = torch.full((len(rows), longest), pad_id)
+    keep_BT = torch.zeros(len(rows), longest, dtype=torch.bool)
+    for b, (sequence, (prompt, _, positions)) in enumerate(zip(sequences, rows, strict=True)):
+        ids_BT[b, : len(sequence)] = torch.tensor(sequence)
+        keep_BT[b, torch.tensor(positions, dtype=torch.long) + len(prompt) - 1] = True
+    ids_BT, keep_BT = ids_BT.to(model.device), keep_BT.to(model.device)
+    hidden_BTH = model.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state
+    return hidden_BTH[keep_BT]
+
+
+def pack_row(row: dict[str, Any], prompt: str) -> PackRow:
+    return row[prompt], row["response_ids"], row["positions"]

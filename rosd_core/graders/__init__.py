@@ -1,0 +1,1 @@
+"""A response and a problem in, a verdict out."""

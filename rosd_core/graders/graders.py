@@ -1,0 +1,214 @@
+"""Graders: a response and a problem in, a verdict out. A model's text is never evaluated as code.
+
+| grader | right when |
+| --- | --- |
+| answer_line | the text after the last `Answer:`, to the end of its line, is the gold answer |
+| exact | the whole response, stripped, is the gold answer |
+| mcq | the text of the last `<answer>` is the gold letter (SciKnowEval) |
+| tool_use | the calls are the gold calls, each with its own input, in any order |
+| math | the last `\\boxed{}` or `####` is the gold answer: as text, as a number, symbolically |
+| reasoning_gym | the generator's own score of the last `<answer>` |
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from rosd_core.graders.math_worker import equal_within
+from rosd_core.graders.procedural import gym_dataset
+
+Problem = Mapping[str, Any]
+MATH_SECONDS = 5.0  # time limit of a symbolic comparison
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`reward` in [0, 1]; `parsed` is None where no answer was found; `feedback` is fit for a
+    teacher's prompt. `format`: ok | missing (no answer found) | malformed (an answer in a form that
+    the task does not allow) | timeout (the comparison did not end).
+    """
+
+    reward: float
+    parsed: str | None
+    feedback: str
+    format: str = "ok"
+
+    @property
+    def success(self) -> bool:
+        return self.reward >= 0.5
+
+
+def _judge(right: bool, parsed: str) -> Verdict:
+    if right:
+        return Verdict(1.0, parsed, "The answer is right.")
+    return Verdict(0.0, parsed, f"The answer {parsed!r} is wrong.")
+
+
+def _missing(what: str) -> Verdict:
+    return Verdict(0.0, None, f"There is no {what}.", "missing")
+
+
+def answer_line(response: str, problem: Problem) -> Verdict:
+    """The text after the last `Answer:` up to the end of its line equals the gold answer."""
+    _, mark, rest = response.rpartition("Answer:")
+    if not mark:
+        return _missing("line 'Answer: ...'")
+    parsed = rest.split("\n", 1)[0].strip()
+    return _judge(parsed == problem["answer"].strip(), parsed)
+
+
+def exact(response: str, problem: Problem) -> Verdict:
+    """The response equals the gold answer, but for white space around it."""
+    parsed = response.strip()
+    return _judge(parsed == problem["answer"].strip(), parsed) if parsed else _missing("answer")
+
+
+def last_tagged(response: str) -> str | None:
+    """The text of the last `<answer>`, up to `</answer>` or the end."""
+    _, mark, rest = response.rpartition("<answer>")
+    return rest.partition("</answer>")[0].strip() if mark else None
+
+
+def mcq(response: str, problem: Problem) -> Verdict:
+    """The last `<answer>` holds the gold letter and nothing else."""
+    parsed = last_tagged(response)
+    if parsed is None:
+        return _missing("<answer>")
+    if not re.fullmatch("[A-Z]", parsed):
+        return Verdict(0.0, parsed, "The answer must be one letter and nothing else.", "malformed")
+    return _judge(parsed == problem["answer"].strip(), parsed)
+
+
+_CALL = re.compile(r"^[ \t]*Action:[ \t]*(?P<name>[^\n]*)$", re.MULTILINE)
+_INPUT = re.compile(r"^[ \t]*Action[ _]Input:\s*", re.MULTILINE)
+_OPTIONAL = re.compile(r"^\[optional\]\s*", re.IGNORECASE)
+
+
+def _plain(value: Any) -> Any:
+    """JSON without the `[Optional]` that tool descriptions put before argument names."""
+    if isinstance(value, dict):
+        return {_OPTIONAL.sub("", key).strip(): _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, list) else value
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(_plain(value), sort_keys=True)
+
+
+def _read_input(text: str) -> str | None:
+    """The canonical form of the JSON value that `text` starts with, however deep; None if there is
+    none.
+    """
+    text = re.sub(r"^```(?:json)?\s*", "", text.lstrip())
+    try:
+        return _canonical(json.JSONDecoder(strict=False).raw_decode(text)[0])
+    except (ValueError, RecursionError):
+        return None
+
+
+def tool_calls(response: str) -> list[tuple[str, str | None]]:
+    """Each `Action:` with the canonical JSON of its own `Action Input:` (None where that is missing
+    or no JSON).
+    """
+    actions = list(_CALL.finditer(response))
+    calls = []
+    for number, action in enumerate(actions):
+        end = actions[number + 1].start() if number + 1 < len(actions) else len(response)
+        given = _INPUT.search(response, action.end(), end)
+        value = _read_input(response[given.end() : end]) if given else None
+        calls.append((action["name"].strip().strip("`*"), value))
+    return calls
+
+
+def tool_use(response: str, problem: Problem) -> Verdict:
+    """The multiset of (action, input) is that of the gold calls; an input stays with its action."""
+    gold = [
+        (call["Action"].strip(), _read_input(call["Action_Input"]))
+        for call in json.loads(problem["answer"])
+    ]
+    calls = tool_calls(response)
+    if not calls:
+        return _missing("'Action:'")
+    parsed = json.dumps([{"Action": name, "Action_Input": value} for name, value in calls])
+    if any(value is None for _, value in calls):
+        bad = next(name for name, value in calls if value is None)
+        return Verdict(0.0, parsed, f"The input of {bad} is missing or no JSON.", "malformed")
+    if Counter(calls) == Counter(gold):
+        return Verdict(1.0, parsed, "The calls are right.")
+    named = Counter(name for name, _ in calls) == Counter(name for name, _ in gold)
+    told = "The actions are right, an input is wrong." if named else "The actions are wrong."
+    return Verdict(0.0, parsed, told)
+
+
+def last_boxed(response: str) -> str | None:
+    """The content of the last `\\boxed{}` with balanced braces, else the rest of the line after the
+    last `####`.
+    """
+    at = max(response.rfind("\\boxed{"), response.rfind("\\fbox{"))
+    if at >= 0:
+        start, depth = response.index("{", at) + 1, 1
+        for end in range(start, len(response)):
+            depth += {"{": 1, "}": -1}.get(response[end], 0)
+            if depth == 0:
+                return response[start:end].strip()
+    _, mark, rest = response.rpartition("####")
+    return rest.split("\n", 1)[0].strip() if mark else None
+
+
+def _number(text: str) -> Fraction | None:
+    """The value of a plain number: `1,000`, `$5.00`, `3/4`; a percent sign is left out."""
+    bare = re.sub(r"\\?[$,\s]|\\[!,;]|\\text\{[^}]*\}$", "", text).rstrip(".")
+    percent = re.fullmatch(r"(.*?)\\?%", bare)
+    bare = percent[1] if percent else bare
+    if not re.fullmatch(r"[-+]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})(/\d{1,40})?", bare):
+        return None
+    try:
+        return Fraction(bare) if "/" not in bare else _quotient(*bare.split("/"))
+    except (ValueError, ZeroDivisionError):
+        return None
+
+
+def _quotient(above: str, below: str) -> Fraction:
+    return Fraction(above) / Fraction(below)
+
+
+def math(response: str, problem: Problem) -> Verdict:
+    """The last box (or `####`) is the gold answer: as text, as a number, else by math-verify."""
+    parsed = last_boxed(response)
+    if parsed is None:
+        return _missing("\\boxed{} or ####")
+    gold = last_boxed(problem["answer"]) or problem["answer"].strip()
+    if parsed == gold:
+        return _judge(True, parsed)
+    numbers = _number(parsed), _number(gold)
+    if None not in numbers and (numbers[0] == numbers[1] or "%" not in parsed + gold):
+        return _judge(numbers[0] == numbers[1], parsed)
+    if not parsed or len(parsed) > 500:
+        return Verdict(0.0, parsed, "The answer is empty or too long to compare.", "malformed")
+    equal = equal_within(gold, parsed, MATH_SECONDS)
+    if equal is None:
+        return Verdict(0.0, parsed, f"The answer {parsed!r} could not be compared.", "timeout")
+    return _judge(equal, parsed)
+
+
+def reasoning_gym(response: str, problem: Problem) -> Verdict:
+    """The generator's own score in [0, 1] of the last `<answer>`; the entry is generated again from
+    its name, config and index.
+    """
+    parsed = last_tagged(response)
+    if parsed is None:
+        return _missing("<answer>")
+    made = json.loads(problem["grader_data"])
+    dataset = gym_dataset(made["name"], made["config"], made["seed"], made["size"])
+    score = float(dataset.score_answer(parsed, dataset[made["index"]]))
+    told = "The answer is right." if score >= 1 else f"The answer {parsed!r} scores {score:.2f}."
+    return Verdict(score, parsed, told)
+
+
+GRADERS: dict[str, Callable[[str, Problem], Verdict]] = {
+    f.__name__: f for f in (answer_line, exact, mcq, tool_use, math, reasoning_gym)
+}

@@ -1,0 +1,1 @@
+"""Model folders: loading, adapters, and the pointer to a base model."""

@@ -1,0 +1,1 @@
+"""The built-in world and the recipe of its model."""

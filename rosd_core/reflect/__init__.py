@@ -1,0 +1,1 @@
+"""Step 2: the reflector quotes the first error of a wrong response and writes an idea."""

@@ -1,0 +1,1 @@
+"""Accuracy tables, and methods compared."""

@@ -1,0 +1,1 @@
+"""Step 1: problems to requests, completions to graded rows."""

@@ -1,0 +1,1 @@
+"""Step 4: the self-teacher's next-token distribution at every supervised token."""

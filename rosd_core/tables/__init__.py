@@ -1,0 +1,1 @@
+"""The Parquet tables: schemas, reading and writing, hashing."""

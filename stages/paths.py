@@ -1,0 +1,67 @@
+"""What the stages share: where things lie, and how a folder is published whole."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rosd_core.config.params import Params
+from rosd_core.errors import RosdError
+from rosd_core.models.pointer import resolve
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Every path of the project, from the folder that holds params.yaml."""
+
+    root: Path
+
+    @property
+    def problems(self) -> Path:
+        return self.root / "data" / "problems.parquet"
+
+    def model(self, key: str) -> Path:
+        return self.root / "models" / key
+
+    def weights(self, key: str) -> Path:
+        """Where to read a model from: its folder, or the one that a pointer there names."""
+        return resolve(self.model(key))
+
+    def table(self, name: str, key: str) -> Path:
+        """`rollouts`, `reflections`, `alignments`, `scores` of an iteration."""
+        return self.root / "iterations" / key / f"{name}.parquet"
+
+    def evaluation(self, key: str) -> Path:
+        return self.root / "evaluations" / f"{key}.parquet"
+
+    def metrics(self, stage: str, key: str) -> Path:
+        return self.root / "metrics" / f"{stage}-{key}.json"
+
+    def curve(self, key: str) -> Path:
+        return self.root / "curves" / f"{key}.csv"
+
+    def plots(self, name: str) -> Path:
+        return self.root / "plots" / f"{name}.csv"
+
+
+def start_of(params: Params, iteration: str) -> str:
+    """The model that an iteration starts from."""
+    if iteration not in params.loop:
+        raise RosdError(
+            f"iteration {iteration!r} is not in params.yaml: loop. "
+            f"There are: {', '.join(params.loop)}."
+        )
+    return params.loop[iteration].start
+
+
+def link_base(paths: Paths, there: Paths) -> None:
+    """Let another project folder use this one's base model; nothing is copied."""
+    there.model("base").parent.mkdir(parents=True)
+    there.model("base").symlink_to(paths.model("base").resolve(), target_is_directory=True)
+
+
+def set_threads(threads: int) -> None:
+    """Fix the number of OpenMP threads: it is part of the result, because it changes the order of
+    sums.
+    """
+    import torch
+
+    torch.set_num_threads(threads)

@@ -1,0 +1,80 @@
+import pytest
+
+from rosd_core.config.edit import rewrite_loop, rewrite_method
+from rosd_core.config.methods import METHODS
+from rosd_core.config.params import load_params
+from rosd_core.errors import RosdError
+from tests.support import ROOT, write_params
+
+
+def complaint(tmp_path, text_change):
+    text = (ROOT / "params.yaml").read_text()
+    old, new = text_change
+    assert old in text
+    file = tmp_path / "params.yaml"
+    file.write_text(text.replace(old, new, 1))
+    with pytest.raises(RosdError) as error:
+        load_params(file)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        (("  alpha:", "  alhpa:"), ["unknown key 'distill.alhpa'", "Did you mean 'alpha'?"]),
+        (("  alpha: 0.5", "  alpha: 1.5"), ["distill.alpha = 1.5", "less than or equal to 1"]),
+        (("teacher: base ", "teacher: bse "), ["score.teacher = 'bse'", "'base', 'current'"]),
+        (("reflect:\n", "reflct:\n"), ["unknown key 'reflct'", "Did you mean 'reflect'?"]),
+        (("reflect:\n", "reflct:\n"), ["'reflect' is missing"]),
+        (("  i1: {start: base}", "  1: {start: base}"), ["loop: the key 1 is not text"]),
+        (("i3: {start: i2}", "i3: {start: i9}"), ["loop.i3.start: 'i9' is none of base, i1, i2"]),
+        (("i3: {start: i2}", "i3: {strat: i2}"), ["'loop.i3.strat'", "Did you mean 'start'?"]),
+        (("i1: {start: base}", "i1: [base"), ["not YAML"]),
+    ],
+)
+def test_complaints_name_the_key_and_what_is_allowed(tmp_path, change, parts):
+    message = complaint(tmp_path, change)
+    assert all(part in message for part in parts), message
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(RosdError, match=r"nothing\.yaml: no such file"):
+        load_params(tmp_path / "nothing.yaml")
+
+
+def test_exponents_without_a_dot_are_numbers(tmp_path):
+    file = write_params(tmp_path, {})
+    file.write_text(file.read_text().replace("learning_rate: ", "learning_rate: 1e-4 # "))
+    assert load_params(file).distill.learning_rate == 1e-4
+
+
+def test_rewriting_the_loop_keeps_everything_else(tmp_path):
+    file = tmp_path / "params.yaml"
+    before = (ROOT / "params.yaml").read_text()
+    file.write_text(before)
+    rewrite_loop(file, 5)
+    assert load_params(file).loop["i5"].start == "i4"
+    rewrite_loop(file, 3)
+    assert file.read_text().split() == before.split()  # comments too; only spacing may move
+    with pytest.raises(RosdError, match="at least 1"):
+        rewrite_loop(file, 0)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_is_its_settings_and_nothing_else(tmp_path, name):
+    file = tmp_path / "params.yaml"
+    before = (ROOT / "params.yaml").read_text()
+    file.write_text(before)
+    rewrite_method(file, name)
+    params = load_params(file).model_dump()
+    for key, value in METHODS[name].items():
+        section, field = key.split(".")
+        assert params[section][field] == value
+    rewrite_method(file, "rosd")
+    assert file.read_text() == before  # comments and layout included
+
+
+def test_an_unknown_method_is_refused(tmp_path):
+    file = write_params(tmp_path, {})
+    with pytest.raises(RosdError, match="'opd' is unknown; there are: rosd, "):
+        rewrite_method(file, "opd")

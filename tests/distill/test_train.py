@@ -1,0 +1,280 @@
+import copy
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from rosd_core.distill.train import (
+    STATE_FILE,
+    batch_loss,
+    kept_state,
+    refuse_unscored,
+    steps,
+    train,
+)
+from rosd_core.errors import RosdError
+from rosd_core.forward.packing import packed_attention
+from rosd_core.losses.head import TokenLoss
+
+SETTINGS: dict[str, Any] = {
+    "pad_id": 0, "how": TokenLoss(), "learning_rate": 1e-3, "warmup_steps": 2,
+    "betas": (0.9, 0.999), "weight_decay": 0.01, "grad_clip": 1.0, "batch_tokens": 1000,
+}  # fmt: skip
+SMALL_BATCHES: dict[str, Any] = {"batch_tokens": 20}
+
+
+def rows(count=8, vocabulary=20):
+    """Score rows of different lengths with random targets on three ids."""
+    generator = torch.Generator().manual_seed(0)
+    made = []
+    for n in range(count):
+        length, first = 3 + n, n % 3
+        width = length - first
+        ids = torch.randint(3, vocabulary, (length + 4,), generator=generator).tolist()
+        logp = torch.randn(width, 4, generator=generator).log_softmax(-1)
+        made.append(
+            {
+                "problem_id": f"p{n // 2}",
+                "prompt_ids": ids[:4],
+                "teacher_prompt_ids": [5, *ids[:4]],
+                "response_ids": ids[4:],
+                "positions": list(range(first, length)),
+                "behaviour_logp": [-3.0] * width,
+                "weight": 1.0,
+                "status": "scored",
+                "support_ids": [[3, 4, 5]] * width,
+                "support_logp": logp[:, :3].tolist(),
+                "tail_logp": logp[:, 3].tolist(),
+            }
+        )
+    return made
+
+
+def trained(tiny, tmp_path, data, rows_per_step=4, **changes):
+    model = copy.deepcopy(tiny)
+    chosen = steps([data], rows_per_step, 1, "rows")
+    logs, state = train(model, chosen, tmp_path, **(SETTINGS | changes))
+    return model, logs, state
+
+
+def loss_of(model, data, **how):
+    """Summed loss and ratios of rows, as the training loop has them."""
+    with packed_attention(model):
+        return batch_loss(model, data, 0, TokenLoss(**how))
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_the_loss_by_hand(tiny):
+    """One token, support of one id: the buckets are (p, 1 - p), so JSD has a closed form."""
+    row = {
+        "problem_id": "p", "prompt_ids": [5, 6], "response_ids": [7, 8], "positions": [1],
+        "behaviour_logp": [-50.0],
+        "weight": 1.0, "support_ids": [[9]], "support_logp": [[math.log(0.25)]],
+        "tail_logp": [math.log(0.75)],
+    }  # fmt: skip
+    with torch.no_grad():
+        logits = tiny(torch.tensor([[5, 6, 7]])).logits[0, -1]
+        loss, ratio = loss_of(tiny, [row])
+    p, q = logits.softmax(-1)[9].item(), 0.25
+    m = (p + q) / 2
+    s_m = p * math.log(p / m) + (1 - p) * math.log((1 - p) / (1 - m))
+    t_m = q * math.log(q / m) + (1 - q) * math.log((1 - q) / (1 - m))
+    # the behaviour probability is tiny, so the weight is clipped at 2
+    assert loss.item() == pytest.approx(2 * (s_m + t_m) / 2, rel=1e-4)
+    assert ratio.item() > 2
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 25])
+def test_batches_do_not_change_the_step(tiny, tmp_path, batch_tokens):
+    whole, logs, _ = trained(tiny, tmp_path, rows())
+    cut, cut_logs, _ = trained(tiny, tmp_path, rows(), batch_tokens=batch_tokens)
+    # the mean is over the tokens of the step: a short suffix does not outweigh a long response
+    assert torch.allclose(weights(whole), weights(cut), atol=1e-5)
+    assert [log["loss"] for log in logs] == pytest.approx(
+        [log["loss"] for log in cut_logs], abs=1e-6
+    )
+
+
+def test_the_loss_falls_over_repeated_epochs(tiny, tmp_path):
+    data = [r | {"behaviour_logp": [-50.0] * len(r["behaviour_logp"])} for r in rows()]
+    settings = SETTINGS | {"warmup_steps": 0, "learning_rate": 5e-3}
+    model = copy.deepcopy(tiny)  # the weights are all clipped, so steps of one data set compare
+    first, _ = train(model, steps([data], 4, 1, "rows"), tmp_path, **settings)
+    for _ in range(20):
+        last, _ = train(model, steps([data], 4, 1, "rows"), tmp_path, **settings)
+    assert last[0]["loss"] < 0.5 * first[0]["loss"]
+
+
+def test_the_prefix_has_no_influence_but_as_context(tiny, tmp_path):
+    """Gradients come from supervised tokens alone: their sum is that of the suffix's positions."""
+    data = rows(1)
+    data[0]["positions"], keep = [2], 1
+    for name in ("behaviour_logp", "support_ids", "support_logp", "tail_logp"):
+        data[0][name] = data[0][name][-keep:]
+    model = copy.deepcopy(tiny)
+    _, ratio = loss_of(model, data)
+    assert ratio.shape == (1,)
+    with torch.no_grad():
+        ids = torch.tensor([[*data[0]["prompt_ids"], *data[0]["response_ids"]]])
+        position = model(ids).logits[0, -2].log_softmax(-1)
+    assert ratio.item() == pytest.approx(math.exp(position[ids[0, -1]].item() + 3.0), rel=1e-4)
+
+
+def test_the_optimizer_goes_on_where_it_stopped(tiny, tmp_path):
+    """Two steps in one run equal one step, saved and loaded, and then the other."""
+    data = rows()
+    whole, logs, _ = trained(tiny, tmp_path, data)
+    first, second = steps([data], 4, 1, "rows")
+    half = copy.deepcopy(tiny)
+    _, state = train(half, [first], tmp_path, **SETTINGS)
+    save_file(state, tmp_path / STATE_FILE)
+    again, _ = train(half, [second], tmp_path, **SETTINGS)
+    assert torch.allclose(weights(half), weights(whole), atol=1e-6)
+    assert again[0]["step"] == 1
+    assert again[0]["learning_rate"] == logs[1]["learning_rate"] == 1e-3  # warm-up is over
+
+
+def test_warm_up_by_hand(tiny, tmp_path):
+    _, logs, _ = trained(tiny, tmp_path, rows(), rows_per_step=2, warmup_steps=4)
+    assert [log["learning_rate"] for log in logs] == pytest.approx([2.5e-4, 5e-4, 7.5e-4, 1e-3])
+
+
+def test_state_of_another_model_and_a_loss_that_is_not_finite_stop(tiny, tmp_path):
+    save_file({"step/other": torch.tensor(1.0)}, tmp_path / STATE_FILE)
+    with pytest.raises(RosdError, match="another model"):
+        trained(tiny, tmp_path, rows())
+    (tmp_path / STATE_FILE).unlink()
+    bad = rows()
+    bad[0]["support_logp"][0][0] = math.nan
+    with pytest.raises(RosdError, match="diverged"):
+        trained(tiny, tmp_path, bad)
+
+
+def test_a_merged_adapter_leaves_the_count_of_steps(tiny, tmp_path):
+    """Warm-up goes on: step 2 of 4, not step 1 again."""
+    _, _, state = trained(tiny, tmp_path, rows(), rows_per_step=8)
+    save_file(kept_state(state, merged=True), tmp_path / STATE_FILE)
+    _, logs, _ = trained(tiny, tmp_path, rows(), rows_per_step=8, warmup_steps=4)
+    assert [log["step"] for log in logs] == [1]
+    assert logs[0]["learning_rate"] == pytest.approx(5e-4)
+
+
+def test_other_targets_than_the_table_holds_are_named(tiny, tmp_path):
+    data = rows()
+    for row in data:
+        row["support_logp"] = ()
+    with pytest.raises(RosdError, match=r"no support_logp: .* another score\.targets"):
+        trained(tiny, tmp_path, data)
+
+
+def logp_of(model, row):
+    with torch.no_grad():
+        logits = model(torch.tensor([row["prompt_ids"] + row["response_ids"]])).logits[0]
+    start = len(row["prompt_ids"]) - 1
+    return [
+        logits[start + t].log_softmax(-1)[row["response_ids"][t]].item() for t in row["positions"]
+    ]
+
+
+def test_cross_entropy_by_hand(tiny):
+    (row,) = rows(1)
+    with torch.no_grad():
+        loss, _ = loss_of(tiny, [row | {"weight": 0.5}], loss="cross_entropy")
+    assert loss.item() == pytest.approx(-0.5 * sum(logp_of(tiny, row)), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "advantage", "expected", "moves"),
+    [
+        (0.0, 2.0, -2.0, True),  # ratio 1: the plain policy gradient
+        (0.0, -2.0, 2.0, True),
+        (-1.0, 2.0, -2.4, False),  # ratio e: a good token is clipped at 1.2, without gradient
+        (-1.0, -2.0, 2 * math.e, True),  # a bad token that became likelier is not clipped
+        (1.0, 2.0, -2 / math.e, True),  # ratio 1/e
+        (1.0, -2.0, 1.6, False),  # a bad token is pushed no lower than 0.8
+    ],
+)
+def test_the_policy_gradient_by_hand(tiny, behaviour, advantage, expected, moves):
+    model = copy.deepcopy(tiny)
+    (row,) = rows(1)
+    row |= {"behaviour_logp": [x + behaviour for x in logp_of(tiny, row)], "weight": advantage}
+    with packed_attention(model):
+        loss, _ = batch_loss(model, [row], 0, TokenLoss("policy_gradient", policy_clip=0.2))
+        assert loss.item() == pytest.approx(expected * len(row["positions"]), rel=1e-4)
+        loss.backward()
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters()) == moves
+
+
+def test_a_divergence_needs_a_teacher():
+    refuse_unscored({"no_teacher": 1}, "policy_gradient")
+    with pytest.raises(RosdError, match=r"1 rows of scores\.parquet have no teacher"):
+        refuse_unscored({"no_teacher": 1, "scored": 3}, "divergence")
+    with pytest.raises(RosdError, match="no row"):
+        refuse_unscored({"too_long": 2}, "divergence")
+
+
+def test_steps_shuffle_within_a_group_and_cut_across_groups():
+    data = rows(8)
+    for n, row in enumerate(data):
+        row["n"] = n
+    found = [[row["n"] for row in step] for step in steps([data[:5], data[5:]], 3, 0, "rows")]
+    assert [len(step) for step in found] == [3, 3, 2]
+    flat = [n for step in found for n in step]
+    assert sorted(flat[:5]) == [0, 1, 2, 3, 4]
+    assert flat != list(range(8))
+    kept = [row["n"] for step in steps([data], 3, 0, "problems") for row in step]
+    assert sorted(kept) == list(range(8))
+    assert all(kept[i + 1] == kept[i] + 1 for i in range(0, 8, 2))  # two rows of each problem
+
+
+def test_several_processes_make_the_step_of_one(tiny, tmp_path):
+    """Two real processes over gloo, each with its batches, against this one with all of them."""
+    from torch.multiprocessing.spawn import spawn
+
+    data = rows()
+    alone, logs, _ = trained(tiny, tmp_path, data, batch_tokens=20)
+    spawn(one_of_two, (tiny.state_dict(), tiny.config, data, tmp_path), nprocs=2)
+    found = torch.load(tmp_path / "weights.pt")
+    assert torch.allclose(found, weights(alone), atol=1e-6)
+    told = torch.load(tmp_path / "logs.pt")
+    for name in ("loss", "grad_norm", "mean_weight", "largest_ratio", "stale_kl"):
+        assert [log[name] for log in told] == pytest.approx([log[name] for log in logs], rel=1e-4)
+
+
+def one_of_two(rank, state, config, data, folder):
+    from torch import distributed
+    from transformers import Qwen3ForCausalLM
+
+    torch.set_num_threads(1)
+    store = f"file://{folder}/store"
+    distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
+    model = Qwen3ForCausalLM(config)
+    model.load_state_dict(state)
+    logs, _ = train(model, steps([data], 4, 1, "rows"), folder, **(SETTINGS | SMALL_BATCHES))
+    if rank == 0:
+        torch.save(weights(model), folder / "weights.pt")
+        torch.save(logs, folder / "logs.pt")
+    distributed.destroy_process_group()
+
+
+def test_staleness_by_hand(tiny):
+    """Behaviour half as likely: ratios are 2, their KL estimate 2 - 1 - ln 2, none above the clip
+    of 2.5; half of them twice as likely again are clipped."""
+    (row,) = rows(1)
+    row["positions"] = [0, 1]
+    logp = logp_of(tiny, row)
+    row |= {"behaviour_logp": [logp[0] - math.log(2), logp[1] - math.log(4)]}
+    row |= {name: row[name][:2] for name in ("support_ids", "support_logp", "tail_logp")}
+    model = copy.deepcopy(tiny)
+    settings: dict[str, Any] = SETTINGS | {"how": TokenLoss(importance_clip=2.5)}
+    (log,), _ = train(model, [[row]], Path("nowhere"), **settings)
+    assert log["largest_ratio"] == pytest.approx(4, rel=1e-4)
+    assert log["mean_weight"] == pytest.approx((2 + 2.5) / 2, rel=1e-4)
+    assert log["clipped_share"] == 0.5
+    assert log["stale_kl"] == pytest.approx((1 - math.log(2) + 3 - math.log(4)) / 2, rel=1e-4)

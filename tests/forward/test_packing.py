@@ -1,0 +1,149 @@
+"""Packs against rows alone, padded rows and plain forward passes."""
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, GptOssConfig, LlamaConfig, MistralConfig
+
+from rosd_core.errors import RosdError
+from rosd_core.forward.packing import (
+    Segment,
+    batches,
+    can_pack,
+    pack,
+    packed_attention,
+    packed_hidden,
+    packed_tokens,
+    padded_hidden,
+    supervised_hidden,
+)
+
+ids = st.lists(st.integers(3, 40), min_size=1, max_size=9)
+
+
+@st.composite
+def pack_rows(draw):
+    """Rows, some of one prompt, with any ascending positions."""
+    prompts, rows = draw(st.lists(ids, min_size=1, max_size=3)), []
+    for _ in range(draw(st.integers(1, 6))):
+        response = draw(ids)
+        chosen = draw(st.sets(st.integers(0, len(response) - 1), min_size=1))
+        rows.append((draw(st.sampled_from(prompts)), response, sorted(chosen)))
+    return rows
+
+
+def test_a_pack_by_hand():
+    """Two responses of prompt 5 6 and one of prompt 7. Of the first only token 0 is read, which
+    the prompt predicts; of the second tokens 1 and 2, so that its inputs are 11 and 12."""
+    rows = [([5, 6], [10], [0]), ([7], [14, 15], [1]), ([5, 6], [11, 12, 13, 19], [1, 2])]
+    packed = pack(rows)
+    assert packed.ids_T.tolist() == [5, 6, 11, 12, 7, 14]
+    assert packed.positions_T.tolist() == [0, 1, 2, 3, 0, 1]
+    assert packed.segments == (Segment(0, 2), Segment(2, 4, (0, 2)), Segment(4, 6))
+    assert packed.sources_N.tolist() == [1, 5, 2, 3]
+    assert packed_tokens(rows) == 2 + 1 + 0 + 1 + 2
+
+
+def test_batches_keep_prompts_together_and_a_long_row_goes_alone():
+    rows = [([1, 2], [5] * 4, [3]), ([9] * 20, [5], [0]), ([1, 2], [6] * 4, [3]), ([3], [4], [0])]
+    # sorted by prompt length: 3 (1 token), then 1 2 with 3 and 3 tokens: 1 + 2 + 3 + 3 = 9
+    assert list(batches(rows, 9)) == [[3, 0, 2], [1]]
+    assert list(batches(rows, 8)) == [[3, 0], [2], [1]]
+
+
+@given(pack_rows(), st.integers(1, 60))
+def test_batches_hold_every_row_once_within_the_limit(rows, most):
+    found = list(batches(rows, most))
+    assert sorted(n for chosen in found for n in chosen) == list(range(len(rows)))
+    for chosen in found:
+        assert len(chosen) == 1 or packed_tokens([rows[n] for n in chosen]) <= most
+
+
+def by_hand(model, rows):
+    """Each row alone, whole, by the model's own attention."""
+    made = []
+    for prompt, response, positions in rows:
+        out = model.base_model(input_ids=torch.tensor([[*prompt, *response]]), use_cache=False)
+        made.append(out.last_hidden_state[0, [len(prompt) + t - 1 for t in positions]])
+    return torch.cat(made)
+
+
+@given(pack_rows())
+def test_packed_is_padded_is_alone(tiny, rows):
+    with torch.no_grad():
+        alone = by_hand(tiny, rows)
+        assert torch.allclose(supervised_hidden(tiny, rows, 0), alone, atol=1e-5)
+        assert torch.allclose(padded_hidden(tiny, rows, 0), alone, atol=1e-5)
+
+
+SHAPE: dict[str, Any] = {
+    "vocab_size": 48, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "max_position_embeddings": 64,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        LlamaConfig(**SHAPE, num_key_value_heads=4),
+        MistralConfig(**SHAPE, num_key_value_heads=2, sliding_window=3),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_other_architectures_and_sliding_windows(config):
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    rows = [
+        ([5, 6, 7, 8], [9, 10, 11, 12], [1, 3]),
+        ([5, 6, 7, 8], [4] * 6, [0, 5]),
+        ([3], [4], [0]),
+    ]
+    assert can_pack(model)
+    with torch.no_grad():
+        assert torch.allclose(supervised_hidden(model, rows, 0), by_hand(model, rows), atol=1e-5)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_gradients_are_those_of_rows_alone(tiny, checkpointing):
+    """The shared prompt's gradient is the sum over its rows."""
+    rows = [([5, 6, 7], [9, 10, 11], [0, 2]), ([5, 6, 7], [12, 13], [1]), ([8, 9], [3, 4, 5], [1])]
+
+    def gradients(hidden):
+        names = [p for p in tiny.parameters() if p is not tiny.get_output_embeddings().weight]
+        way = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(0))
+        return torch.autograd.grad((hidden * way).sum(), names, allow_unused=True)
+
+    alone = gradients(by_hand(tiny, rows))
+    if checkpointing:
+        tiny.train()
+        tiny.activation_checkpointing_enable({"use_reentrant": False})
+    try:
+        with packed_attention(tiny):
+            found = gradients(packed_hidden(tiny, pack(rows)))
+    finally:
+        tiny.activation_checkpointing_disable()
+        tiny.eval()
+    for a, b in zip(found, alone, strict=True):
+        assert (a is None) == (b is None)
+        assert a is None or torch.allclose(a, b, rtol=1e-3, atol=1e-5 * b.abs().max().item())
+    assert tiny.config._attn_implementation == "sdpa"
+
+
+def test_attention_with_sinks_is_padded_and_what_is_not_known_is_refused():
+    """gpt-oss hands its attention sinks over as s_aux, which a pack would lose."""
+    config = GptOssConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=32, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=8, num_local_experts=2,
+        num_experts_per_tok=1, sliding_window=4, max_position_embeddings=64,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    assert not can_pack(model)
+    rows = [([5, 6, 7], [10, 11, 12], [0, 2]), ([5, 6, 7], [13], [0])]
+    with torch.no_grad():
+        assert torch.equal(supervised_hidden(model, rows, 0), padded_hidden(model, rows, 0))
+        with packed_attention(model), pytest.raises(RosdError, match=r"GptOssAttention.*s_aux"):
+            packed_hidden(model, pack(rows))

@@ -1,0 +1,217 @@
+"""Verdicts by hand, every gold answer of the real sets, and the published graders' defects."""
+
+import inspect
+import json
+import re
+import threading
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rosd_core.graders import graders
+from rosd_core.graders.graders import GRADERS, answer_line, exact, last_boxed, math, mcq, tool_use
+from rosd_core.graders.procedural import UNSAFE_GENERATORS
+from rosd_core.pocket.world import DOMAINS, make_problem
+from tests.support import DATA, needs_data
+
+
+def gold(answer):
+    return {"answer": answer, "grader_data": None}
+
+
+@pytest.mark.parametrize(
+    ("response", "reward", "parsed"),
+    [
+        ("1+1=2\nAnswer: 2", 1.0, "2"),
+        ("Answer: 3\nAnswer: 2", 1.0, "2"),  # the last one counts
+        ("Answer: 3", 0.0, "3"),
+        ("Answer:2\nbye", 1.0, "2"),
+        ("it is 2", 0.0, None),
+    ],
+)
+def test_answer_line(response, reward, parsed):
+    verdict = answer_line(response, gold("2"))
+    assert (verdict.reward, verdict.parsed) == (reward, parsed)
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_every_reference_solution_is_right(domain):
+    for index in range(50):
+        problem = make_problem(1, domain, "test", index)
+        assert answer_line(problem.solution, gold(problem.answer)).success
+
+
+def test_exact():
+    assert exact(" 2\n", gold("2")).success
+    assert exact("", gold("2")).format == "missing"
+
+
+@pytest.mark.parametrize(
+    ("response", "reward", "form"),
+    [
+        ("<answer>\nB\n</answer>", 1.0, "ok"),
+        ("<answer>A</answer> no: <answer>B</answer>", 1.0, "ok"),
+        ("<answer>B</answer>" + " and so on" * 40, 1.0, "ok"),  # defect 9: text after the answer
+        ("<answer>B", 1.0, "ok"),  # cut off after the letter
+        ("<answer>C</answer>", 0.0, "ok"),
+        ("<answer>B: 1.69</answer>", 0.0, "malformed"),
+        ("<answer></answer>", 0.0, "malformed"),
+        ("It is B.", 0.0, "missing"),
+    ],
+)
+def test_mcq(response, reward, form):
+    verdict = mcq(response, gold("B"))
+    assert (verdict.reward, verdict.format) == (reward, form)
+
+
+CALLS = [
+    {"Action": "find", "Action_Input": '{"where": {"city": "Rome", "near": [1, 2]}, "limit": 3}'},
+    {"Action": "book", "Action_Input": '{"id": 7}'},
+]
+FIND = 'Action: find\nAction Input: {"limit": 3, "where": {"near": [1, 2], "city": "Rome"}}\n'
+BOOK = 'Action: book\nAction Input: {"id": 7}\n'
+
+
+@pytest.mark.parametrize(
+    ("response", "reward", "form"),
+    [
+        ("Thought: go\n" + FIND + BOOK, 1.0, "ok"),  # defect 9: nested JSON
+        (BOOK + "Thought: then\n" + FIND, 1.0, "ok"),  # in any order
+        (FIND.replace('"limit"', '"[Optional]limit"') + BOOK, 1.0, "ok"),  # defect 9
+        (FIND.replace("Input: ", "Input: ```json\n") + "```\n" + BOOK, 1.0, "ok"),
+        # defect 9: arguments swapped between calls, which merged dicts do not notice
+        ('Action: find\nAction Input: {"id": 7}\nAction: book\n' + FIND.split("\n")[1], 0.0, "ok"),
+        (FIND, 0.0, "ok"),
+        (FIND + BOOK + BOOK, 0.0, "ok"),  # a multiset: once too often
+        (FIND + "Action: book", 0.0, "malformed"),
+        (FIND + "Action: book\nAction Input: {id: 7}", 0.0, "malformed"),
+        ("I would look for a room.", 0.0, "missing"),
+    ],
+)
+def test_tool_use(response, reward, form):
+    verdict = tool_use(response, gold(json.dumps(CALLS)))
+    assert (verdict.reward, verdict.format) == (reward, form)
+
+
+@pytest.mark.parametrize(
+    ("answer", "right", "success"),
+    [
+        ("18", "18", True),
+        ("1,000", "1000", True),
+        ("\\$5.00", "5", True),
+        ("0.5", "\\frac{1}{2}", True),
+        ("(x-1)(x+1)", "x^2-1", True),
+        ("2\\sqrt{2}", "\\sqrt{8}", True),
+        ("(1,2)", "(1, 2)", True),
+        ("3/4", "0.75", True),
+        ("17", "18", False),
+        ("x^2+1", "x^2-1", False),
+        ("", "18", False),
+        ("{" * 300, "18", False),
+    ],
+)
+def test_math(answer, right, success):
+    assert math(f"so \\boxed{{{answer}}}.", gold(right)).success == success
+
+
+def test_the_last_box_and_the_last_hashes():
+    assert last_boxed("\\boxed{1} then \\boxed{\\frac{1}{2}} cm") == "\\frac{1}{2}"
+    assert last_boxed("sum\n#### 5\n") == "5"
+    assert last_boxed("\\boxed{1") is None
+    assert math("it is 5", gold("5")).format == "missing"
+
+
+def test_the_time_limit_holds_in_a_thread_and_the_next_answer_is_right(monkeypatch):
+    monkeypatch.setattr(graders, "MATH_SECONDS", 1.0)
+    verdicts, started = [], time.monotonic()
+
+    def work():
+        verdicts.append(math("\\boxed{9^{9^{9^{9}}}}", gold("3")))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert verdicts[0].format == "timeout"
+    assert time.monotonic() - started < 30
+    assert math("\\boxed{\\frac{2}{4}}", gold("\\frac{1}{2}")).success
+
+
+def test_a_models_text_is_not_evaluated(tmp_path):
+    witness = tmp_path / "witness"
+    code = f"__import__('pathlib').Path('{witness}').touch()"
+    for text in (code, f"<answer>{code}</answer>", f"\\boxed{{{code}}}", f"Action: {code}"):
+        for name in ("answer_line", "exact", "mcq", "math"):
+            GRADERS[name](text, gold("1"))
+        tool_use(text, gold(json.dumps(CALLS)))
+    assert not witness.exists()
+
+
+def test_generators_that_evaluate_answers_are_all_refused():
+    pytest.importorskip("reasoning_gym", reason="the extra [gym] is not installed")
+    from reasoning_gym.factory import DATASETS
+
+    unsafe = set()
+    for name, (kind, _) in DATASETS.items():
+        source = inspect.getsource(kind.score_answer)
+        for helper in set(re.findall(r"self\.(\w+)\(", source)) - {"score_answer"}:
+            if callable(getattr(kind, helper, None)):
+                source += inspect.getsource(getattr(kind, helper))
+        if re.search(r"(?<!\w)(?:eval|exec|parse_expr|sympify|S)\(", source):
+            unsafe.add(name)
+    assert unsafe <= UNSAFE_GENERATORS
+
+
+@given(st.text(max_size=60), st.sampled_from(["answer_line", "exact", "mcq"]))
+def test_graders_never_raise(text, name):
+    assert 0 <= GRADERS[name](text, gold("A")).reward <= 1
+
+
+@given(st.text(alphabet='Action Input:\n{}"[]1,ab', max_size=80))
+def test_tool_use_never_raises(text):
+    assert tool_use("Action: " + text, gold(json.dumps(CALLS))).reward in (0.0, 1.0)
+
+
+@needs_data
+@pytest.mark.parametrize("name", ["biology", "chemistry", "physics"])
+def test_every_sciknoweval_answer_scores_one(name):
+    for split in ("train", "test"):
+        for line in (DATA / "sciknoweval" / name / f"{split}.jsonl").open():
+            row = json.loads(line)
+            assert mcq(f"<answer>\n{row['answer']}\n</answer>", row).reward == 1
+
+
+@needs_data
+def test_every_tool_use_answer_scores_one():
+    for line in (DATA / "tooluse" / "test.jsonl").open():
+        row = json.loads(line)
+        calls = json.loads(row["answer"])
+        said = [f"Action: {c['Action']}\nAction Input: {c['Action_Input']}" for c in calls]
+        assert tool_use("\n".join(said), row).reward == 1
+
+
+@needs_data
+def test_every_gsm8k_answer_scores_one():
+    for split in ("train", "test"):
+        for line in (DATA / "gsm8k" / f"{split}.jsonl").open():
+            row = json.loads(line)
+            answer = last_boxed(row["answer"])
+            assert math(f"\\boxed{{{answer}}}", gold(answer)).reward == 1
+            assert math(row["answer"], row).reward == 1
+
+
+@needs_data
+def test_the_graders_agree_with_the_published_verdicts_on_real_solutions():
+    """GSM8K's example solutions end in `A: number` and say whether that is right."""
+    disagree = count = 0
+    for line in (DATA / "gsm8k" / "example_model_solutions.jsonl").open():
+        row = json.loads(line)
+        truth = row["ground_truth"].rpartition("A:")[2].strip()
+        for entry in row.values():
+            if isinstance(entry, dict) and "A:" in entry["solution"]:
+                said = entry["solution"].rpartition("A:")[2].strip()
+                count += 1
+                disagree += math(f"#### {said}", gold(truth)).success != entry["is_correct"]
+    assert count > 5000
+    assert disagree <= count * 0.002

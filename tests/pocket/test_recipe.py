@@ -1,0 +1,108 @@
+"""The shipped pocket model does what its README says, and its recipe is a function of the seed."""
+
+import re
+from random import Random
+
+import pytest
+
+from rosd_core.config.params import load_params
+from rosd_core.pocket.recipe import IGNORE, Lesson, draw_rows, encode_rows
+from rosd_core.pocket.world import make_problem, praise, wrong_solution
+from rosd_core.prompts.chat import decode, encode_chat
+from rosd_core.reflect.parse import parse_reflection
+from rosd_core.sampling.engine import Decoding, Request, open_engine
+from rosd_core.tables.hashing import file_hash
+from tests.support import PROMPTS, ROOT, SMALL, run_stage, write_params
+
+FORGET = {"carry": 0.45, "borrow": 0.45, "regroup": 0.5}
+GREEDY, SAMPLED = Decoding(0.0, 1.0, 96), Decoding(1.0, 1.0, 64)
+PROBLEMS = [make_problem(99, "chain", "check", n) for n in range(150)]
+PROGRAMS = [p.program for p in PROBLEMS if p.program is not None]  # every chain has one
+
+
+@pytest.fixture(scope="module")
+def base():
+    return open_engine("transformers", ROOT / "models" / "base", "cpu", 256)
+
+
+def answers(base, conversations, decoding):
+    engine, tokenizer = base
+    requests = [
+        Request(str(n), encode_chat(tokenizer, messages), n)
+        for n, messages in enumerate(conversations)
+    ]
+    return [decode(tokenizer, c.token_ids) for c in engine.generate(requests, decoding)]
+
+
+def accuracy(base, conversations, problems):
+    replies = answers(base, conversations, SAMPLED)
+    return sum(r == p.solution for r, p in zip(replies, problems, strict=True)) / len(problems)
+
+
+def test_every_number_is_one_token(tokenizer):
+    assert all(len(tokenizer.encode(str(n))) == 1 for n in range(100))
+
+
+def test_the_reflector_quotes_the_known_first_error(base):
+    drawn = [wrong_solution(p, Random(n), FORGET, 0.0) for n, p in enumerate(PROGRAMS)]
+    wrongs = [(p, w) for p, w in zip(PROBLEMS, drawn, strict=True) if w is not None]
+    asked = [PROMPTS.reflect_wrong(p.prompt, p.answer, p.solution, w.text) for p, w in wrongs]
+    replies = answers(base, asked, GREEDY)
+    exact = [
+        parse_reflection(reply, "wrong", "stop").quotes == (w.quote,)
+        for reply, (_, w) in zip(replies, wrongs, strict=True)
+    ]
+    assert sum(exact) / len(exact) >= 0.9
+
+
+def test_the_student_errs_and_the_teacher_with_the_idea_errs_less(base):
+    plain = accuracy(base, [PROMPTS.plain(p.prompt) for p in PROBLEMS], PROBLEMS)
+    told = [
+        PROMPTS.with_idea(problem.prompt, praise(program)[0])
+        for problem, program in zip(PROBLEMS, PROGRAMS, strict=True)
+    ]
+    assert 0.1 < plain < 0.6
+    assert accuracy(base, told, PROBLEMS) > plain + 0.3
+
+
+def test_an_example_is_followed(base):
+    shown = [PROMPTS.with_solution(p.prompt, p.solution) for p in PROBLEMS]
+    assert accuracy(base, shown, PROBLEMS) > 0.9
+
+
+def test_a_reference_is_followed_now_in_its_style_now_in_the_models_own(base):
+    shown = [PROMPTS.with_solution(p.prompt, p.reference) for p in PROBLEMS]
+    replies = answers(base, shown, SAMPLED)
+    pairs = list(zip(replies, PROBLEMS, strict=True))
+    right = sum(r in (p.solution, p.reference) for r, p in pairs) / len(pairs)
+    prose = sum(r.startswith("First") for r in replies) / len(replies)
+    assert right > 0.9
+    assert 0.35 < prose < 0.65  # bootstrap.imitation
+    plain = answers(base, [PROMPTS.plain(p.prompt) for p in PROBLEMS], SAMPLED)
+    assert not any(r.startswith("First") for r in plain)
+
+
+def test_the_loss_falls_on_replies_and_of_drills_on_results(tokenizer):
+    lesson = Lesson({"drill": 0.5, "solve": 0.5}, {"chain": 1.0}, FORGET, 0.1, True, 0.5)
+    rows = draw_rows(1, 0, 20, PROMPTS, lesson)
+    assert rows == draw_rows(1, 0, 20, PROMPTS, lesson)
+    for row, encoded in zip(rows, encode_rows(rows, tokenizer), strict=True):
+        supervised = [i for i in encoded.labels if i != IGNORE]
+        if row.kind == "drill":
+            lines = row.reply.split("\n")
+            results = [re.split("=| is ", line)[1].strip(".") for line in lines]
+            assert [tokenizer.decode([i]) for i in supervised] == results
+        else:
+            assert tokenizer.decode(supervised) == row.reply + "<|im_end|>"
+
+
+def test_the_recipe_is_a_function_of_the_seed(tmp_path):
+    shipped = load_params(ROOT / "params.yaml").bootstrap.model_dump()["phases"]
+    hashes = []
+    for seed in (1, 1, 2):
+        phases = {k: v | {"steps": 2} for k, v in shipped.items()}
+        changes = {"bootstrap": {"seed": seed, "threads": 1, "phases": phases}}
+        write_params(tmp_path, SMALL | changes)
+        run_stage(tmp_path, "bootstrap")
+        hashes.append(file_hash(tmp_path / "models" / "base" / "model.safetensors"))
+    assert hashes[0] == hashes[1] != hashes[2]

@@ -1,0 +1,175 @@
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rosd_core.prompts.thinking import without_thinking
+from rosd_core.reflect.parse import (
+    format_reflection,
+    parse_constrained,
+    parse_reflection,
+    without_quotes,
+)
+from rosd_core.reflect.peers import choose_peers
+
+QUOTE, IDEA = "<error_quote>1+1=3</error_quote>", "<explanation>It is 2.</explanation>"
+
+
+def parsed(raw, kind="wrong", finish="stop"):
+    found = parse_reflection(raw, kind, finish)
+    return found.quotes, found.idea, found.status, found.repairs
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind", "finish", "expected"),
+    [
+        (QUOTE + IDEA, "wrong", "stop", (("1+1=3",), "It is 2.", "ok", ())),
+        (IDEA, "correct", "stop", ((), "It is 2.", "ok", ())),
+        (QUOTE + IDEA, "correct", "stop", ((), "It is 2.", "ok", ())),  # quotes mean nothing there
+        (IDEA, "wrong", "stop", ((), "It is 2.", "no_quote", ())),
+        ("<error_quote> </error_quote>" + IDEA, "wrong", "stop", ((), "It is 2.", "no_quote", ())),
+        (QUOTE, "wrong", "stop", (("1+1=3",), None, "no_idea", ())),
+        (QUOTE + "<explanation>It", "wrong", "length", (("1+1=3",), None, "truncated", ())),
+        ("", "wrong", "stop", ((), None, "no_idea", ())),
+        ("{", "wrong", "stop", ((), None, "no_idea", ())),
+    ],
+)
+def test_parsing(raw, kind, finish, expected):
+    assert parsed(raw, kind, finish) == expected
+
+
+FINE = (("1+1=3",), "It is 2.", "ok")
+
+
+@pytest.mark.parametrize(
+    ("raw", "repairs"),
+    [
+        (QUOTE + IDEA.replace("expla", "explai"), ()),  # the published contract's spelling
+        ("Line 1 is wrong.\n" + QUOTE + "\n" + IDEA + "\nDone.", ()),
+        (QUOTE.replace("error_quote", "Error Quote") + IDEA, ()),
+        ("<think>Is it <error_quote>x</error_quote>?</think>\n" + QUOTE + IDEA, ("thought",)),
+        (f"```xml\n{QUOTE}\n{IDEA}\n```", ("fence",)),
+        (QUOTE.replace("</error_quote>", "\n") + IDEA, ("unclosed",)),
+        (QUOTE.replace("</error_quote>", "</explanation>") + IDEA, ("unclosed",)),
+        (QUOTE + IDEA.replace("</explanation>", ""), ("unclosed",)),
+        (QUOTE + IDEA.replace("</explanation>", "</explanation"), ()),
+        (QUOTE + IDEA + IDEA, ()),  # said twice
+        (QUOTE + QUOTE + IDEA, ()),
+        ('{"error_quote": "1+1=3", "explanation": "It is 2."}', ("json",)),
+    ],
+)
+def test_what_real_models_write_is_read(raw, repairs):
+    assert parsed(raw) == (*FINE, repairs)
+
+
+def test_several_errors_and_several_explanations():
+    other = QUOTE.replace("3", "4") + "<explanation>Nor 4.</explanation>"
+    wanted = (("1+1=3", "1+1=4"), "It is 2.\nNor 4.", "ok", ("several_ideas",))
+    assert parsed(QUOTE + IDEA + other) == wanted
+    both = '{"error_quote": ["a", "b"], "explanation": "c"}'
+    assert parsed(both) == (("a", "b"), "c", "ok", ("json",))
+
+
+def test_an_endless_thought_is_no_answer():
+    assert parsed("<think>" + QUOTE + IDEA, finish="length") == (
+        (),
+        None,
+        "truncated",
+        ("thought",),
+    )
+
+
+TAGS = ["<error_quote>", "</error_quote>", "<explanation>", "</explanation>", "<think>", "```"]
+
+
+@given(
+    st.lists(st.one_of(st.sampled_from([*TAGS, "{", "}", '"']), st.text(max_size=5)), max_size=12),
+    st.sampled_from(["wrong", "correct"]),
+    st.sampled_from(["stop", "length"]),
+)
+def test_parsing_never_raises(parts, kind, finish):
+    found = parse_reflection("".join(parts), kind, finish)
+    assert found.status in {"ok", "no_idea", "no_quote", "truncated"}
+    assert (found.status == "ok") == (
+        found.idea is not None and (kind == "correct" or found.quotes != ())
+    )
+
+
+def test_what_is_formatted_is_parsed():
+    assert parsed(format_reflection("a\nb", "c", "1 2\n")) == (("a\nb",), "c", "ok", ())
+
+
+def test_what_stands_beside_the_quotes():
+    beside = without_quotes("Line 2: " + QUOTE + IDEA, ["1+1=3"])
+    assert beside.split() == ["Line", "2:", "It", "is", "2."]
+
+
+def rollouts(verdicts: dict[str, list[bool]]) -> pl.DataFrame:
+    return pl.DataFrame(
+        [
+            {"rollout_id": f"{p}/{g}", "problem_id": p, "success": s}
+            for p, group in verdicts.items()
+            for g, s in enumerate(group)
+        ]
+    )
+
+
+def test_peers_are_correct_rollouts_of_the_group_and_differ():
+    frame = rollouts({"p": [False] * 20 + [True] * 5, "q": [False, False], "r": [True]})
+    peers = {r["rollout_id"]: r for r in choose_peers(frame, 1).to_dicts()}
+    chosen = {peers[f"p/{g}"]["peer_id"] for g in range(20)}
+    assert chosen <= {f"p/{g}" for g in range(20, 25)}
+    assert len(chosen) > 1  # not the first peer for the whole group
+    others = {peers[f"p/{g}"]["peer_id"] for g in range(20, 25)}
+    assert all(peers[f"p/{g}"]["peer_id"] not in (None, f"p/{g}") for g in range(20, 25))
+    assert others <= {f"p/{g}" for g in range(20, 25)}
+    assert peers["r/0"]["peer_id"] is None  # a lone success is nobody's peer
+    assert peers["p/20"]["kind"] == "correct"
+    assert peers["q/0"]["skip_reason"] == "no_success"
+    assert peers["r/0"]["skip_reason"] is None
+    assert choose_peers(frame, 1).equals(choose_peers(frame, 1))
+    assert not choose_peers(frame, 1).equals(choose_peers(frame, 2))
+    assert set(choose_peers(frame, 1, enabled=False)["skip_reason"]) == {"disabled"}
+
+
+def test_demonstrations_are_shown_without_thinking():
+    assert without_thinking("<think>\nhm\n</think>\n\nx = 2") == "x = 2"
+    assert without_thinking("  x = 2") == "  x = 2"
+
+
+@pytest.mark.parametrize(
+    ("raw", "quotes", "idea"),
+    [
+        # thinking that the prompt opened, thinking within thinking, thinking that never ends
+        (f"<error_quote>draft</error_quote></think>{QUOTE}{IDEA}", ("1+1=3",), "It is 2."),
+        (f"<think>a <think> b</think> c</think>{QUOTE}{IDEA}", ("1+1=3",), "It is 2."),
+        (f"<think>{QUOTE}{IDEA}", (), None),
+        # an explanation that speaks of the tags
+        (
+            f"{QUOTE}<explanation>What <error_quote>stands</error_quote> here is 2.</explanation>",
+            ("1+1=3",),
+            "What stands here is 2.",
+        ),
+        # code within the quote is no fence
+        ("<error_quote>x = `1`</error_quote>" + IDEA, ("x = `1`",), "It is 2."),
+        # JSON with something after it, and with a lone surrogate
+        ('{"error_quote": "1+1=3", "explanation": "two"} done}', ("1+1=3",), "two"),
+        ('{"error_quote": "1+1=3", "explanation": "\\ud800"}', ("1+1=3",), "?"),
+    ],
+)
+def test_what_real_reflectors_wrote(raw, quotes, idea):
+    parsed = parse_reflection(raw, "wrong", "stop")
+    assert (parsed.quotes, parsed.idea) == (quotes, idea)
+
+
+def test_deep_json_and_many_spaces_are_read_at_once():
+    assert parse_reflection('{"error_quote":' * 50_000, "wrong", "stop").status != "ok"
+    assert parse_reflection("<" + " " * 50_000, "wrong", "stop").idea is None
+    assert parse_reflection("<think>" * 10_000, "wrong", "stop").idea is None
+
+
+def test_under_the_grammar_only_its_own_tags_count():
+    raw = f"<error quote>made up</error quote>{QUOTE}{IDEA}"
+    parsed = parse_constrained(raw, "so 1+1=3 here", "stop")
+    assert (parsed.quotes, parsed.status) == (("1+1=3",), "ok")
+    assert parse_constrained(raw, "nothing of it", "stop").status == "no_quote"

@@ -1,0 +1,105 @@
+import numpy as np
+import polars as pl
+import pytest
+
+from rosd_core.forward.hidden_states import Part, Reader
+from rosd_core.prompts.chat import encode_chat
+from rosd_core.score.rows import score_rows, score_tasks
+from tests.support import PROMPTS
+
+
+def tables(positions=(2, 3), status="supervised", context="idea"):
+    problems = pl.DataFrame(
+        {"problem_id": ["p"], "prompt": ["1+1?"], "system": [None], "solution": ["1+1=2"]}
+    )
+    rollouts = pl.DataFrame(
+        {
+            "rollout_id": ["p/0", "p/1"],
+            "prompt_ids": [[5, 6, 7]] * 2,
+            "response_ids": [[8, 9, 10, 2], [8, 2]],
+            "response": ["1+1=3", "it is 2"],
+            "behaviour_logp": [[-0.1, -0.2, -0.3, -0.4], [-0.1, -0.2]],
+        }
+    )
+    reflections = pl.DataFrame({"rollout_id": ["p/0"], "idea": ["carry"], "peer_id": ["p/1"]})
+    alignments = pl.DataFrame(
+        {
+            "rollout_id": ["p/0"],
+            "problem_id": ["p"],
+            "status": [status],
+            "context": [context],
+            "weight": [1.0],
+            "positions": [list(positions)],
+        }
+    )
+    return {
+        "problems": problems,
+        "alignments": alignments,
+        "rollouts": rollouts,
+        "reflections": reflections,
+        "peers": rollouts,
+    }
+
+
+def test_tasks_hold_the_suffix_and_the_teacher_reads_the_idea(tokenizer):
+    (task,) = score_tasks(**tables(), tokenizer=tokenizer, prompts=PROMPTS, longest=128)
+    assert task["behaviour_logp"] == pytest.approx([-0.3, -0.4])  # tokens 2 and 3 of 0..3
+    idea = encode_chat(tokenizer, PROMPTS.with_idea("1+1?", "carry"))
+    assert task["teacher_prompt_ids"] == idea
+    for context, shown in (("peer", "it is 2"), ("reference", "1+1=2")):
+        (task,) = score_tasks(
+            **tables(context=context), tokenizer=tokenizer, prompts=PROMPTS, longest=128
+        )
+        asked = encode_chat(tokenizer, PROMPTS.with_solution("1+1?", shown))
+        assert task["teacher_prompt_ids"] == asked
+    assert (
+        score_tasks(**tables(status="skipped"), tokenizer=tokenizer, prompts=PROMPTS, longest=128)
+        == []
+    )
+
+
+@pytest.mark.parametrize("support", ["student", "teacher"])
+def test_one_model_on_one_prompt_does_not_diverge_from_itself(tiny, tokenizer, support):
+    engine = Reader((Part(tiny),), 0, 100)
+    (task,) = score_tasks(**tables(), tokenizer=tokenizer, prompts=PROMPTS, longest=128)
+    (row,) = score_rows(
+        [task | {"teacher_prompt_ids": task["prompt_ids"]}], engine, engine, "topk", support, 4
+    )
+    assert np.allclose(row["divergence"], 0, atol=1e-6)
+    assert row["student_logp"] == pytest.approx(row["teacher_logp"], abs=1e-6)
+    assert [len(ids) for ids in row["support_ids"]] == [4, 4]
+
+
+def test_the_support_is_of_whom_it_says_and_the_targets_are_the_teachers(tiny, tokenizer):
+    engine = Reader((Part(tiny),), 0, 100)
+    (task,) = score_tasks(**tables(), tokenizer=tokenizer, prompts=PROMPTS, longest=128)
+    (by_student,) = score_rows([task], engine, engine, "topk", "student", 4)
+    (by_teacher,) = score_rows([task], engine, engine, "topk", "teacher", 4)
+    assert by_student["teacher_logp"] == pytest.approx(by_teacher["teacher_logp"], abs=1e-6)
+    assert by_student["support_ids"].tolist() != by_teacher["support_ids"].tolist()
+    # the teacher's own top ids come in falling order; on the student's ids they need not
+    for logp in by_teacher["support_logp"].tolist():
+        assert logp == sorted(logp, reverse=True)
+    for row in (by_student, by_teacher):
+        total = np.exp(row["support_logp"]).sum(-1) + np.exp(row["tail_logp"])
+        assert np.allclose(total, 1, atol=1e-5)
+        assert min(row["divergence"]) > 0
+
+
+def test_a_row_beyond_the_context_is_kept_with_its_status(tiny, tokenizer):
+    engine = Reader((Part(tiny),), 0, 100)
+    (task,) = score_tasks(**tables(), tokenizer=tokenizer, prompts=PROMPTS, longest=128)
+    (row,) = score_rows(
+        [task | {"teacher_prompt_ids": [5] * 126}], engine, engine, "topk", "student", 4
+    )
+    assert (row["status"], row["support_ids"], row["behaviour_logp"]) == ("too_long", (), [])
+
+
+def test_without_a_teacher_the_tokens_are_kept(tiny, tokenizer):
+    engine = Reader((Part(tiny),), 0, 100)
+    (task,) = score_tasks(
+        **tables(context="none"), tokenizer=tokenizer, prompts=PROMPTS, longest=128
+    )
+    (row,) = score_rows([task], engine, engine, "topk", "student", 4)
+    assert (row["status"], row["support"], row["teacher_prompt_ids"]) == ("no_teacher", "none", [])
+    assert (row["positions"], row["weight"], row["support_ids"]) == ([2, 3], 1.0, ())

@@ -1,0 +1,164 @@
+"""The pipeline's structure: names, declared params and deps against the code; real DVC."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from rosd_core.config.params import Params, load_params
+from rosd_core.tables.schemas import SCHEMAS
+from tests.support import ROOT, SMALL, write_params
+
+DVC = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+STAGES = (
+    "prepare",
+    "bootstrap",
+    "rollout",
+    "reflect",
+    "align",
+    "score",
+    "distill",
+    "evaluate",
+    "report",
+)
+TABLES = {"prepare": "problems", "rollout": "rollouts", "reflect": "reflections",
+          "align": "alignments", "score": "scores", "evaluate": "evaluation"}  # fmt: skip
+
+
+# they can only refuse, or are declared by the values that they read
+NO_DEPS = ("rosd_core/errors.py", "rosd_core/config/")
+
+
+def definition(stage: str) -> dict:
+    return DVC[stage].get("do", DVC[stage])
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def imports(path: Path, found: set[str] | None = None) -> set[str]:
+    """Project files that a file imports, anywhere in it, and those that they import."""
+    found = set() if found is None else found
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            modules = [node.module, *(f"{node.module}.{name.name}" for name in node.names)]
+            for name in (module.replace(".", "/") + ".py" for module in modules):
+                ours = name.startswith(("rosd_core/", "stages/")) and name != "stages/cli.py"
+                if ours and name not in found and (ROOT / name).is_file():
+                    found.add(name)
+                    imports(ROOT / name, found)
+    return found
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_one_name_everywhere(stage):
+    assert (ROOT / "stages" / f"{stage}.py").is_file()
+    assert stage in Params.model_fields
+    assert definition(stage)["cmd"].startswith(f"rosd {stage}")
+    if stage in TABLES:
+        assert TABLES[stage] in SCHEMAS
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_reads_only_the_params_it_declares(stage):
+    read = set()
+    for node in ast.walk(tree(ROOT / "stages" / f"{stage}.py")):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if node.value.id == "params":
+                read.add(node.attr)
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "start_of":
+            read.add("loop")
+    assert read == {name.split(".")[0] for name in definition(stage)["params"]}
+
+
+@pytest.mark.parametrize("stage", [*STAGES, "evaluate_base"])
+def test_a_stage_declares_the_code_that_it_runs(stage):
+    file = f"stages/{stage.removesuffix('_base')}.py"
+    code = definition(stage).get("deps", [])
+    declared = [d for d in code if d.startswith(("stages/", "rosd_core/"))]
+    imported = [f for f in {file} | imports(ROOT / file) if not f.startswith(NO_DEPS)]
+    assert [f for f in imported if not any(covers(d, f) for d in declared)] == []
+    assert [d for d in declared if not any(covers(d, f) for f in imported)] == []
+
+
+def covers(declared: str, file: str) -> bool:
+    """Whether a file is the declared one or lies in the declared room."""
+    return file == declared or file.startswith(f"{declared}/")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_reads_as_the_algorithm(stage):
+    (run,) = [
+        n for n in tree(ROOT / "stages" / f"{stage}.py").body if isinstance(n, ast.FunctionDef)
+    ]
+    assert run.end_lineno is not None
+    assert run.end_lineno - run.lineno <= 40
+
+
+def test_the_core_does_not_know_the_stages_and_paths():
+    for file in (ROOT / "rosd_core").rglob("*.py"):
+        assert not any(name.startswith("stages") for name in imports(file)), file
+
+
+def dvc(project, *args):
+    bin_folder = str(Path(sys.executable).parent)
+    env = os.environ | {
+        "PATH": bin_folder + os.pathsep + os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+    }
+    result = subprocess.run(
+        [sys.executable, "-m", "dvc", *args], cwd=project, env=env, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def would_run(project) -> list[str]:
+    """Stages that would run: those that changed, and with --force-downstream what follows them.
+
+    Plain --dry names the first kind only, because it does not know what the outputs would be.
+    """
+    lines = dvc(project, "repro", "--dry", "--force-downstream").splitlines()
+    return [line.split("'")[1] for line in lines if line.startswith("Running stage")]
+
+
+def test_dvc_runs_what_changed_and_nothing_else(tmp_path):
+    """The whole pipeline under real DVC, without git; then what a change would run again."""
+    write_params(tmp_path, SMALL)
+    for name in ("stages", "rosd_core"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "models" / "base", tmp_path / "models" / "base")
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    shutil.copy(ROOT / ".dvcignore", tmp_path)
+    (tmp_path / "metrics").mkdir()
+    shutil.copy(ROOT / "metrics" / "bootstrap-base.json", tmp_path / "metrics")
+    dvc(tmp_path, "init", "--no-scm", "-q")
+    dvc(tmp_path, "repro")
+    assert would_run(tmp_path) == []
+
+    def changed(**sections):
+        merged = {k: SMALL.get(k, {}) | sections.get(k, {}) for k in SMALL | sections}
+        write_params(tmp_path, merged)
+        return set(would_run(tmp_path))
+
+    after_distill = {"distill@i1", "evaluate@i1", "report"}
+    assert changed(distill={"learning_rate": 2e-4}) == after_distill
+    assert changed(score={"top_k": 8}) == {"score@i1"} | after_distill
+    reflect = changed(reflect={"seed": 2})
+    assert {"reflect@i1", "align@i1", "score@i1"} | after_distill == reflect
+    assert changed(evaluate={"samples": 3}) == {"evaluate_base", "evaluate@i1", "report"}
+    two = {"i1": {"start": "base"}, "i2": {"start": "i1"}}
+    new = {f"{s}@i2" for s in ("rollout", "reflect", "align", "score", "distill", "evaluate")}
+    assert changed(loop=two) == new | {"report"}
+    assert changed() == set()
+    assert "i1" in dvc(tmp_path, "metrics", "show")
+
+
+def test_the_shipped_params_are_valid_and_have_three_iterations():
+    assert list(load_params(ROOT / "params.yaml").loop) == ["i1", "i2", "i3"]

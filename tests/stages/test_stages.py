@@ -1,0 +1,194 @@
+"""The stages on real files with the real base model, in this process and as the command `rosd`."""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import polars as pl
+import pytest
+
+from rosd_core.tables.hashing import file_hash, table_hash
+from rosd_core.tables.io import read_table
+from stages.paths import Paths
+from tests.support import ROOT, SMALL, run_stage, write_params
+
+ITERATION = ("rollout", "reflect", "align", "score", "distill")
+
+
+def rosd(project, *args):
+    command = [sys.executable, "-m", "stages.cli", *args]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=project, env=env, capture_output=True, text=True)
+
+
+def run_all(project):
+    run_stage(project, "prepare")
+    for stage in ITERATION:
+        run_stage(project, stage, "i1")
+    for model in ("base", "i1"):
+        run_stage(project, "evaluate", model)
+    run_stage(project, "report")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A project on which every stage ran once."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_params(folder, SMALL)
+    shutil.copytree(ROOT / "models" / "base", folder / "models" / "base")
+    run_all(folder)
+    return folder
+
+
+def test_every_table_reads_and_holds_what_it_should(finished):
+    paths = Paths(finished)
+    names = ("rollouts", "reflections", "alignments", "scores")
+    tables = {n: read_table(n, paths.table(n, "i1")) for n in names}
+    rollouts = tables["rollouts"]
+    assert len(rollouts) == 6 * 4
+    assert rollouts["rollout_id"].n_unique() == 24
+    lengths = rollouts.select(
+        same=pl.col("response_ids").list.len() == pl.col("behaviour_logp").list.len()
+    )
+    assert lengths["same"].all()
+    # reflections and alignments keep every rollout; scores hold the supervised ones alone
+    assert tables["reflections"]["rollout_id"].equals(rollouts["rollout_id"])
+    assert tables["alignments"]["rollout_id"].equals(rollouts["rollout_id"])
+    supervised = tables["alignments"].filter(pl.col("status") == "supervised")
+    assert tables["scores"]["rollout_id"].equals(supervised["rollout_id"])
+    wanted = supervised.select(pl.col("positions").list.len().cast(pl.Int32)).to_series()
+    for column in ("teacher_logp", "support_ids", "tail_logp", "divergence"):
+        found = tables["scores"][column].list.len().cast(pl.Int32)
+        assert (found == wanted).all(), column
+
+
+def test_the_student_did_sample_what_the_table_says(finished):
+    scores = read_table("scores", Paths(finished).table("scores", "i1"))
+    exploded = scores.select("behaviour_logp", "student_logp").explode("*")
+    assert (
+        exploded.select((pl.col("behaviour_logp") - pl.col("student_logp")).abs().max()).item()
+        < 1e-3
+    )
+
+
+def test_report_wrote_what_dvc_plots_reads(finished):
+    accuracy = pl.read_csv(finished / "plots" / "accuracy.csv")
+    assert accuracy["iteration"].unique(maintain_order=True).to_list() == ["base", "i1"]
+    assert pl.read_csv(finished / "plots" / "loss.csv")["step"].to_list()[0] == 0
+
+
+def test_two_clean_runs_are_identical(finished, project):
+    run_all(project)
+    for file in sorted(finished.rglob("*.parquet")):
+        name = file.relative_to(finished)
+        print(table_hash(file), name)
+        assert table_hash(project / name) == table_hash(file)
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        file = finished / "models" / "i1" / name
+        print(file_hash(file), name)
+        assert file_hash(project / "models" / "i1" / name) == file_hash(file)
+
+
+def test_shards_and_batches_do_not_change_the_rollouts(finished, project):
+    changes = SMALL | {"rollout": SMALL["rollout"] | {"shard_problems": 5, "batch_rows": 7}}
+    write_params(project, changes)
+    run_stage(project, "prepare")
+    run_stage(project, "rollout", "i1")
+    ours, theirs = (
+        read_table("rollouts", Paths(p).table("rollouts", "i1")) for p in (project, finished)
+    )
+    assert ours["response_ids"].equals(theirs["response_ids"])
+
+
+def test_a_distilled_model_loads_with_transformers_and_answers(finished):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(finished / "models" / "i1")
+    tokenizer = AutoTokenizer.from_pretrained(finished / "models" / "i1")
+    chat = [{"role": "user", "content": "Start with 37. Add 25. Take away 18."}]
+    inputs = tokenizer.apply_chat_template(
+        chat, add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    output = model.generate(  # pyright: ignore[reportAttributeAccessIssue] (auto class)
+        **inputs, max_new_tokens=32, do_sample=False
+    )
+    reply = tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    assert reply.startswith("37+25=")
+    assert "\nAnswer: " in reply
+
+
+def test_bad_input_is_one_message_and_exit_code_one(project):
+    cases = [
+        (("rollout", "i1"), "data/problems.parquet: no such table"),
+        (("rollout", "i7"), "iteration 'i7' is not in params.yaml: loop. There are: i1."),
+        (("schema", "rolouts"), "there is no table 'rolouts'"),
+        (("loop", "0"), "at least 1"),
+    ]
+    for args, part in cases:
+        result = rosd(project, *args)
+        assert (result.returncode, part in result.stderr) == (1, True), result.stderr
+        assert "Traceback" not in result.stderr
+    run_stage(project, "prepare")
+    shutil.rmtree(project / "models")
+    result = rosd(project, "rollout", "i1")
+    assert result.returncode == 1
+    assert "models/base: no model there" in result.stderr
+    assert not (project / "iterations").exists()
+
+
+def test_a_table_of_another_schema_and_one_without_eligible_rows_stop(finished, project):
+    shutil.copytree(finished / "iterations", project / "iterations")
+    shutil.copytree(finished / "data", project / "data")
+    alignments = project / "iterations" / "i1" / "alignments.parquet"
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(alignments)
+    at = table.schema.get_field_index("status")
+    skipped = pa.array(["skipped"] * len(table))
+    pq.write_table(table.set_column(at, table.schema.field(at), skipped), alignments)
+    before = (project / "iterations" / "i1" / "scores.parquet").read_bytes()
+    result = rosd(project, "score", "i1")
+    assert result.returncode == 1
+    assert "no row is eligible" in result.stderr
+    pq.write_table(table.drop_columns(["positions"]), alignments)
+    result = rosd(project, "score", "i1")
+    assert result.returncode == 1
+    assert "column positions is missing" in result.stderr
+    assert (project / "iterations" / "i1" / "scores.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_stage_leaves_nothing_under_its_final_name(project, number):
+    changes = SMALL | {"rollout": {"problems": 12, "group_size": 200, "shard_problems": 1}}
+    write_params(project, changes)
+    run_stage(project, "prepare")
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "stages.cli", "rollout", "i1"]
+    with subprocess.Popen(
+        command, cwd=project, env=env, stderr=subprocess.PIPE, text=True
+    ) as stage:
+        assert stage.stderr is not None
+        assert "shard 1/12" in stage.stderr.readline()
+        stage.send_signal(number)
+        stage.wait(30)
+    assert stage.returncode != 0
+    left = list((project / "iterations" / "i1").iterdir())
+    assert [f for f in left if not f.name.endswith(".tmp")] == []
+
+
+def test_help_is_quick():
+    subprocess.run([sys.executable, "-m", "stages.cli", "--help"], cwd=ROOT, capture_output=True)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.monotonic()
+    result = subprocess.run(
+        [sys.executable, "-m", "stages.cli", "--help"], cwd=ROOT, capture_output=True, text=True
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert "rollout" in result.stdout
+    assert cpu < 0.5, (cpu, time.monotonic() - started)

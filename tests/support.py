@@ -1,0 +1,60 @@
+"""What the tests share: the project's root, small params, running a stage in this process."""
+
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from rosd_core.config.params import load_params
+from rosd_core.pocket.world import DOMAINS
+from rosd_core.prompts.templates import Prompts
+from stages.paths import Paths
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = {
+    "prepare": {
+        "domains": {
+            name: {
+                "task": "pocket",
+                "domain": name,
+                "steps": [3, 4, 5],
+                "train": 12 if name == "chain" else 0,
+                "test": 3,
+            }
+            for name in DOMAINS
+        }
+    },
+    "loop": {"i1": {"start": "base"}},
+    "machine": {"threads": 1},
+    "rollout": {"problems": 6, "group_size": 4, "shard_problems": 3},
+    "evaluate": {"samples": 2},
+    "distill": {"rows_per_step": 8, "batch_tokens": 200},
+}
+
+
+def write_params(folder: Path, changes: dict) -> Path:
+    """The shipped params with some values changed, in `folder`."""
+    yaml = YAML()
+    data = yaml.load((ROOT / "params.yaml").read_text())
+    for section, values in changes.items():
+        if section == "loop":
+            data["loop"] = values
+        else:
+            data[section].update(values)
+    file = folder / "params.yaml"
+    yaml.dump(data, file)
+    return file
+
+
+PROMPTS = Prompts.from_params(load_params(ROOT / "params.yaml").prompts.model_dump())
+
+DATA = ROOT.parent / "shared" / "data"
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not there")
+
+
+def run_stage(project: Path, stage: str, *args: str) -> None:
+    """A stage in this process, on a project folder."""
+    from importlib import import_module
+
+    params = load_params(project / "params.yaml")
+    import_module(f"stages.{stage}").run(params, Paths(project), *args)

@@ -1,0 +1,96 @@
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rosd_core.errors import RosdError
+from rosd_core.tables.io import join_rows, read_table, to_arrow, write_table
+from rosd_core.tables.schemas import SCHEMAS, describe
+from rosd_core.tables.shards import write_shards
+
+ROW = {
+    "problem_id": "p", "domain": "d", "split": "train", "system": None, "prompt": "1+1?",
+    "answer": "2", "solution": None, "grader": "answer_line", "grader_data": None, "task": "pocket",
+}  # fmt: skip
+
+
+def test_what_is_written_is_read(tmp_path):
+    write_table("problems", to_arrow("problems", [ROW]), tmp_path / "problems.parquet")
+    assert read_table("problems", tmp_path / "problems.parquet").to_dicts() == [ROW]
+
+
+@pytest.mark.parametrize(
+    ("rows", "part"),
+    [
+        ([ROW | {"answer": None}], "column answer holds nulls"),
+        ([ROW | {"answer": 3}], "does not fit"),
+        ([{k: v for k, v in ROW.items() if k != "grader"}], "grader are missing or unknown"),
+        ([ROW | {"more": 1}], "more are missing or unknown"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused(rows, part):
+    with pytest.raises(RosdError, match=part):
+        to_arrow("problems", rows)
+
+
+def test_files_that_do_not_fit_are_refused(tmp_path):
+    path = tmp_path / "t.parquet"
+    with pytest.raises(RosdError, match="no such table"):
+        read_table("problems", path)
+    path.write_text("not parquet")
+    with pytest.raises(RosdError, match="not a Parquet file"):
+        read_table("problems", path)
+    pl.DataFrame([ROW]).drop("prompt").write_parquet(path)
+    with pytest.raises(RosdError, match="column prompt is missing"):
+        read_table("problems", path)
+    table = to_arrow("problems", [ROW])
+    pq.write_table(
+        table.set_column(table.schema.get_field_index("answer"), "answer", pa.array([2])), path
+    )
+    with pytest.raises(RosdError, match="column answer is int64; problems wants string"):
+        read_table("problems", path)
+    pq.write_table(table.append_column("more", pa.array([1])), path)
+    with pytest.raises(RosdError, match="column more is not part"):
+        read_table("problems", path)
+    pq.write_table(table.slice(0, 0), path)
+    with pytest.raises(RosdError, match="no rows"):
+        read_table("problems", path)
+
+
+def test_shards_come_in_order_one_row_group_each(tmp_path):
+    path = tmp_path / "problems.parquet"
+    items = [ROW | {"problem_id": i} for i in "abcde"]
+    write_shards("problems", path, items, 2, lambda shard: shard)
+    assert read_table("problems", path)["problem_id"].to_list() == list("abcde")
+    assert pq.ParquetFile(path).num_row_groups == 3
+
+
+def test_an_interrupted_run_leaves_the_old_table(tmp_path):
+    path = tmp_path / "problems.parquet"
+    write_table("problems", to_arrow("problems", [ROW]), path)
+
+    def work(shard):
+        if shard[0]["problem_id"] == "b":
+            raise KeyboardInterrupt
+        return shard
+
+    with pytest.raises(KeyboardInterrupt):
+        write_shards("problems", path, [ROW | {"problem_id": i} for i in "ab"], 1, work)
+    assert read_table("problems", path)["problem_id"].to_list() == ["p"]
+    assert [f.name for f in tmp_path.iterdir()] == ["problems.parquet"]
+
+
+def test_nothing_to_do_is_said(tmp_path):
+    with pytest.raises(RosdError, match="no row is eligible"):
+        write_shards("problems", tmp_path / "x.parquet", [], 1, lambda s: [])
+
+
+def test_rows_without_partner_are_refused():
+    left = pl.DataFrame({"rollout_id": ["a", "b"]})
+    with pytest.raises(RosdError, match="rollout b"):
+        join_rows(left, left.head(1))
+
+
+@pytest.mark.parametrize("table", SCHEMAS)
+def test_every_column_has_unit_and_description(table):
+    assert all(unit and len(text) > 5 for _, _, unit, text in describe(table))
