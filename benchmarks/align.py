@@ -22,11 +22,14 @@ from rich.table import Table
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from rosd_core.align.find_quote import find_quote
-from rosd_core.align.rows import token_range
+from rosd_core.align.mask import token_range
 from rosd_core.align.token_spans import TokenMap
-from rosd_core.pocket.world import make_problem, wrong_solution
+from rosd_core.pocket.oracle import wrong_solution
+from rosd_core.pocket.world import make_problem
 
 COLUMNS = ("late", "early", "elsewhere", "right")
+
+THRESHOLD = 80.0  # params.yaml: align.fuzzy_threshold
 
 
 def spaces(quote: str, rng: Random) -> str:
@@ -219,37 +222,39 @@ def published_method(texts: list[str], tokenizer: Tokenizer, console: Console) -
 
 def disturbed(texts: list[str], tokenizer: Tokenizer, console: Console) -> None:
     token_map = TokenMap(tokenizer)
-    kinds = ("exact", "normalised", "ellipsis", "fuzzy")
-    table = Table("disturbance", "n", "right token", "wrong token", "missed", *kinds)
+    matches = ("exact", "normalised", "ellipsis", "fuzzy")
+    table = Table("disturbance", "n", "right token", "wrong token", "missed", *matches)
     everything: Counter[str] = Counter()
     for name, disturb in DISTURBANCES.items():
         count: Counter[str] = Counter()
         for n, text in enumerate(texts):
             spans = token_map.spans(tokenizer.encode(text).ids, text)
             for line, at in lines_of(text).items():
-                match = find_quote(disturb(line, Random(f"{n}/{at}/{name}")), text)
+                quote = disturb(line, Random(f"{n}/{at}/{name}"))
+                found = find_quote(quote, text, "", THRESHOLD)
                 truth, _ = token_range(spans, (at, at + len(line)))
                 count["n"] += 1
-                if match is None:
+                if found is None:
                     count["missed"] += 1
                     continue
-                count[match.kind] += 1
-                count["right" if token_range(spans, match.span)[0] == truth else "wrong"] += 1
+                count[found.match] += 1
+                count["right" if token_range(spans, found.span)[0] == truth else "wrong"] += 1
         everything += count
-        table.add_row(name, *_cells(count, kinds))
-    table.add_row("all", *_cells(everything, kinds))
+        table.add_row(name, *_cells(count, matches))
+    table.add_row("all", *_cells(everything, matches))
     console.print("Lines of the solutions as quotes, disturbed:")
     console.print(table)
-    rng, found = Random(0), 0
+    rng, false = Random(0), 0
     for _ in range(1000):
         source, other = rng.sample(texts, 2)
-        found += find_quote(rng.choice(list(lines_of(source))), other) is not None
-    console.print(f"Lines of another solution that are found all the same: {found / 10:.1f} %")
+        quote = rng.choice(list(lines_of(source)))
+        false += find_quote(quote, other, "", THRESHOLD) is not None
+    console.print(f"Lines of another solution that are found all the same: {false / 10:.1f} %")
 
 
-def _cells(count: Counter[str], kinds: tuple[str, ...]) -> list[str]:
+def _cells(count: Counter[str], matches: tuple[str, ...]) -> list[str]:
     shares = [f"{100 * count[k] / count['n']:.2f} %" for k in ("right", "wrong", "missed")]
-    return [str(count["n"]), *shares, *(str(count[kind]) for kind in kinds)]
+    return [str(count["n"]), *shares, *(str(count[match]) for match in matches)]
 
 
 def speed(texts: list[str], tokenizer: Tokenizer, console: Console) -> None:

@@ -81,36 +81,43 @@ def make_model(shape: str, vocabulary: int, longest: int, device: str) -> Any:
         return Qwen3ForCausalLM(config)
 
 
-def our_step(case: str, model: Any, rows: list[dict[str, Any]], batch_tokens: int) -> Any:
+def our_step(case: str, model: Any, rows: Any, batch_tokens: int) -> Any:
     """A function that does one step, and the targets that are stored before it."""
     import torch
 
+    from rosd_core.distill.targets import Objective, split_step
     from rosd_core.distill.train import batch_loss
-    from rosd_core.forward.hidden_states import Part, Reader
-    from rosd_core.forward.packing import batches, pack_row, packed_attention
-    from rosd_core.forward.teachers import Taught
-    from rosd_core.losses.head import TokenLoss
-    from rosd_core.score.rows import score_rows
+    from rosd_core.forward.hidden_states import MixPart, ModelMix
+    from rosd_core.forward.packing import packed_attention
+    from rosd_core.forward.teachers import Teacher
+    from rosd_core.losses.token_losses import LossSettings
+    from rosd_core.score.rows import ScoreSettings, score_rows
 
-    reader = Reader((Part(model),), 0, batch_tokens)
-    how, taught = TokenLoss(top_k=TOP_K, support="full" if "full" in case else "student"), None
+    mix, teacher = ModelMix((MixPart(model),), 0), None
+    settings = LossSettings(
+        loss="divergence", alpha=0.5, tail="bucket", importance_clip=2.0, entry_clip=None,
+        policy_clip=0.2, support="full" if "full" in case else "student", top_k=TOP_K,
+    )  # fmt: skip
     if "live" in case:
-        taught = Taught(reader.head(), reader)
+        teacher = Teacher(mix.head(), mix)
     else:
         targets = "hidden" if "hidden" in case else "topk"
-        rows = list(score_rows(rows, reader, reader, targets, "student", TOP_K))
-        taught = Taught(reader.head()) if targets == "hidden" else None
+        scored: Any = score_rows(
+            rows, mix, mix, ScoreSettings(targets, "student", TOP_K, batch_tokens)
+        )
+        rows = scored
+        teacher = Teacher(mix.head()) if targets == "hidden" else None
     tokens = sum(len(row["positions"]) for row in rows)
-    asked = [pack_row(row, "prompt_ids") for row in rows]
+    objective = Objective(settings, teacher)
+    batches = split_step(rows, batch_tokens, objective.live_teacher)
     low = torch.autocast(model.device.type, torch.bfloat16, enabled=model.device.type == "cuda")
 
     def step() -> float:
         total = 0.0
         with packed_attention(model):
-            for batch in batches(asked, batch_tokens):
+            for batch in batches:
                 with low:
-                    part = [rows[n] for n in batch]
-                    loss, _ = batch_loss(model, part, 0, how, taught, tokens)
+                    loss, _ = batch_loss(model, batch, objective, 0, tokens)
                 loss.backward()
                 total += loss.item()
         return total
@@ -261,7 +268,7 @@ def needed_flops(spec: dict[str, Any]) -> float:
     heads, kv = shape["num_attention_heads"], shape["num_key_value_heads"]
     layer = h * d * (2 * heads + 2 * kv) + 3 * h * shape["intermediate_size"]
     trunk = layer * shape["num_hidden_layers"]
-    read = packed_tokens([pack_row(row, "prompt_ids") for row in rows])
+    read = packed_tokens([pack_row(row) for row in rows])
     supervised = sum(len(row["positions"]) for row in rows)
     return 6.0 * (trunk * read + h * spec["vocabulary"] * supervised)
 

@@ -25,7 +25,7 @@ FACTORS = (1, 3, 10)
 
 def in_process(stage: str, folder: Path) -> None:
     """Run a stage here; print seconds without imports and the peak memory in MiB."""
-    from rosd_core.config.params import load_params
+    from rosd_core.config.load import load_params
     from stages.paths import Paths
 
     module = import_module(f"stages.{stage}")
@@ -79,7 +79,7 @@ def main(
     if stage_name:
         in_process(stage_name, folder)
         return
-    from rosd_core.tables.io import read_table, to_arrow, write_table
+    from rosd_core.tables.io import read_table, write_table
 
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
@@ -91,7 +91,7 @@ def main(
         sizes: dict[str, list[tuple[int, float, float]]] = {"score": [], "distill": []}
         for factor in FACTORS:
             rows = whole.head(len(whole) * factor // FACTORS[-1])
-            write_table("alignments", to_arrow("alignments", rows.to_dicts()), file)
+            write_table("alignments", rows.to_dicts(), file)
             tokens = int(rows["positions"].list.len().sum())
             for part, known in sizes.items():
                 told = [stage(part, home) for _ in range(2)]

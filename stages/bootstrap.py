@@ -5,23 +5,17 @@ out models/base, metrics/bootstrap-base.json
 """
 
 from rosd_core.config.params import Params
-from rosd_core.pocket.recipe import (
-    Lesson,
-    build_model,
-    build_tokenizer,
-    draw_rows,
-    text_sample,
-    train,
-)
+from rosd_core.pocket.lessons import Conversation, Lesson, draw_conversations
+from rosd_core.pocket.recipe import Phase, build_model, build_tokenizer, text_sample, train
 from rosd_core.prompts.templates import Prompts
 from rosd_core.tables.atomic import replacing_folder, write_json
 from stages.paths import Paths, set_threads
 
-HELD_OUT = 10**7  # a step far beyond training: its rows are never trained on
+HELD_OUT = 10**7  # a step far beyond training: its conversations are never trained on
 
 
 def run(params: Params, paths: Paths) -> None:
-    """Phase after phase on the rows of its lesson: a pure function of seed and threads."""
+    """Phase after phase, each on its own lesson: a pure function of seed and threads."""
     p, prompts = params.bootstrap, Prompts.from_params(params.prompts.model_dump())
     set_threads(p.threads)
     lessons = {
@@ -33,18 +27,15 @@ def run(params: Params, paths: Paths) -> None:
     done, exactness = 0, {}
     for name, phase in p.phases.items():
 
-        def draw(step: int, lesson: Lesson = lessons[name], count: int = p.rows_per_step) -> list:
-            return draw_rows(p.seed, step, count, prompts, lesson)
+        def draw(
+            step: int, lesson: Lesson = lessons[name], count: int = p.rows_per_step
+        ) -> list[Conversation]:
+            return draw_conversations(p.seed, step, count, prompts, lesson)
 
+        schedule = Phase(**phase.model_dump(exclude={"mix", "misconceptions"}))
+        held_out = draw(HELD_OUT, count=300)
         exactness[name] = train(
-            model,
-            tokenizer,
-            draw,
-            draw(HELD_OUT, count=300),
-            first=done,
-            weight_decay=p.weight_decay,
-            parts=p.batches_per_step,
-            **phase.model_dump(exclude={"mix", "misconceptions"}),
+            model, tokenizer, draw, held_out, schedule, done, p.weight_decay, p.batches_per_step
         )
         done += phase.steps
         with replacing_folder(paths.model("base")) as target:

@@ -1,9 +1,11 @@
-"""`rosd`: one command per stage, and a few that look after params and tables.
+"""`rosd`: one command per stage, and a few for params, models and tables.
 
-A stage's module is imported when it runs, so that `rosd --help` does not wait for torch.
+A stage's module is imported when it runs, so that `rosd --help` need not import torch.
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
@@ -22,21 +24,29 @@ Iteration = Annotated[str, typer.Argument(help="A key of params.yaml: loop, such
 DEFAULT_PARAMS = Path("params.yaml")
 
 
-def _run(stage: str, params_file: Path, *args: str) -> None:
-    """Load params and run a stage; what a user can put right ends as one message, exit code 1."""
-    from rosd_core.config.params import load_params
+@contextmanager
+def _messages(command: str) -> Iterator[None]:
+    """Errors that the user can fix end as one message and exit code 1."""
     from rosd_core.errors import RosdError
-    from stages.paths import Paths
 
     try:
-        params = load_params(params_file)
-        import_module(f"stages.{stage}").run(params, Paths(params_file.resolve().parent), *args)
+        yield
     except RosdError as error:
-        typer.echo(f"rosd {stage}: {error}", err=True)
+        typer.echo(f"rosd {command}: {error}", err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        typer.echo(f"rosd {stage}: interrupted; its outputs are as they were before.", err=True)
+        typer.echo(f"rosd {command}: interrupted; its outputs are as they were before.", err=True)
         raise typer.Exit(130) from None
+
+
+def _run(stage: str, params_file: Path, *args: str) -> None:
+    """Load params and run a stage."""
+    with _messages(stage):
+        from rosd_core.config.load import load_params
+        from stages.paths import Paths
+
+        params = load_params(params_file)
+        import_module(f"stages.{stage}").run(params, Paths(params_file.resolve().parent), *args)
 
 
 @app.command()
@@ -59,13 +69,13 @@ def rollout(iteration: Iteration, params: ParamsFile = DEFAULT_PARAMS) -> None:
 
 @app.command()
 def reflect(iteration: Iteration, params: ParamsFile = DEFAULT_PARAMS) -> None:
-    """Let the student find the first error of wrong responses and say what to do."""
+    """Let the student quote the first error of wrong responses and write corrective ideas."""
     _run("reflect", params, iteration)
 
 
 @app.command()
 def align(iteration: Iteration, params: ParamsFile = DEFAULT_PARAMS) -> None:
-    """Turn error quotes into the first supervised token of each response."""
+    """Turn error quotes into the supervised tokens of each response."""
     _run("align", params, iteration)
 
 
@@ -77,7 +87,7 @@ def score(iteration: Iteration, params: ParamsFile = DEFAULT_PARAMS) -> None:
 
 @app.command()
 def distill(iteration: Iteration, params: ParamsFile = DEFAULT_PARAMS) -> None:
-    """Pull the student to the self-teacher: one epoch, models/<iteration>."""
+    """Train the student toward the self-teacher: one epoch, models/<iteration>."""
     _run("distill", params, iteration)
 
 
@@ -112,7 +122,7 @@ def arm(method: str, seed: str, params: ParamsFile = DEFAULT_PARAMS) -> None:
 def arms(seeds: str, params: ParamsFile = DEFAULT_PARAMS) -> None:
     """For `make compare`: the DVC stages of a seed in their order, a line per seed (the first few,
     or all)."""
-    from rosd_core.config.params import load_params
+    from rosd_core.config.load import load_params
 
     p = load_params(params).compare
     for seed in p.seeds if seeds == "all" else p.seeds[: int(seeds)]:
@@ -132,45 +142,33 @@ def compare(
 @app.command()
 def loop(iterations: int, params: ParamsFile = DEFAULT_PARAMS) -> None:
     """Set the number of on-policy iterations in params.yaml; `dvc repro` then runs what is new."""
-    from rosd_core.config.edit import rewrite_loop
-    from rosd_core.errors import RosdError
+    with _messages("loop"):
+        from rosd_core.config.edit import rewrite_loop
 
-    try:
         rewrite_loop(params, iterations)
-    except RosdError as error:
-        typer.echo(f"rosd loop: {error}", err=True)
-        raise typer.Exit(1) from None
     typer.echo(f"{params}: loop is i1..i{iterations}")
 
 
 @app.command()
 def method(name: str, params: ParamsFile = DEFAULT_PARAMS) -> None:
     """Set a method in params.yaml: rosd, rosd-no-localize, rosd-no-idea, sdpo, opsd, sft, grpo."""
-    from rosd_core.config.edit import rewrite_method
-    from rosd_core.errors import RosdError
+    with _messages("method"):
+        from rosd_core.config.edit import rewrite_method
 
-    try:
         rewrite_method(params, name)
-    except RosdError as error:
-        typer.echo(f"rosd method: {error}", err=True)
-        raise typer.Exit(1) from None
     typer.echo(f"{params}: method is {name}")
 
 
 @app.command()
 def preset(names: list[str], params: ParamsFile = DEFAULT_PARAMS) -> None:
-    """Lay presets (presets/*.yaml) over params.yaml and validate, such as: qwen3-4b biology."""
-    from rosd_core.config.presets import apply_presets, missing_files
-    from rosd_core.errors import RosdError
-
+    """Apply presets (presets/*.yaml) to params.yaml, for example: qwen3-4b biology."""
     root = params.resolve().parent
-    try:
-        done = apply_presets(params, root / "presets", names)
-    except RosdError as error:
-        typer.echo(f"rosd preset: {error}", err=True)
-        raise typer.Exit(1) from None
+    with _messages("preset"):
+        from rosd_core.config.presets import apply_presets, missing_files
+
+        missing = missing_files(apply_presets(params, root / "presets", names), root)
     typer.echo(f"{params}: preset is {' '.join(names)}")
-    for file in missing_files(done, root):
+    for file in missing:
         typer.echo(f"  not there yet: {file}")
 
 
@@ -181,19 +179,15 @@ def base(
     params: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
     """Start from your own model: models/base becomes a pointer to it, nothing is copied."""
-    from rosd_core.errors import RosdError
-    from rosd_core.models.pointer import POINTER_FILE, make_pointer
-    from rosd_core.tables.atomic import replacing_folder, write_json
-    from stages.paths import Paths
+    with _messages("base"):
+        from rosd_core.models.pointer import POINTER_FILE, make_pointer
+        from rosd_core.tables.atomic import replacing_folder, write_json
+        from stages.paths import Paths
 
-    here = Paths(params.resolve().parent).model("base")
-    try:
+        here = Paths(params.resolve().parent).model("base")
         pointer = make_pointer(model, revision)
-    except RosdError as error:
-        typer.echo(f"rosd base: {error}", err=True)
-        raise typer.Exit(1) from None
-    with replacing_folder(here) as target:
-        write_json(target / POINTER_FILE, pointer)
+        with replacing_folder(here) as target:
+            write_json(target / POINTER_FILE, pointer)
     typer.echo(f"{here}: {pointer['model']}, fingerprint {pointer['fingerprint']}")
 
 
@@ -215,19 +209,24 @@ def hashes(params: ParamsFile = DEFAULT_PARAMS) -> None:
 @app.command()
 def schema(
     table: Annotated[str | None, typer.Argument(help="One table; without it, all of them.")] = None,
+    markdown: Annotated[
+        bool, typer.Option(help="All tables as Markdown (docs/tables.md).")
+    ] = False,
 ) -> None:
     """Print the tables' columns with type, unit and meaning."""
-    from rosd_core.tables.schemas import SCHEMAS, describe
+    with _messages("schema"):
+        from rosd_core.errors import RosdError
+        from rosd_core.tables.schemas import SCHEMAS, as_markdown, describe
 
-    if table is not None and table not in SCHEMAS:
-        typer.echo(
-            f"rosd schema: there is no table {table!r}; there are: {', '.join(SCHEMAS)}.", err=True
-        )
-        raise typer.Exit(1)
-    for name in [table] if table else SCHEMAS:
-        typer.echo(f"\n{name}")
-        for column, kind, unit, text in describe(name):
-            typer.echo(f"  {column:<19} {kind:<26} [{unit}] {text}")
+        if table is not None and table not in SCHEMAS:
+            raise RosdError(f"there is no table {table!r}; there are: {', '.join(SCHEMAS)}.")
+        if markdown:
+            typer.echo(as_markdown(), nl=False)
+            return
+        for name in [table] if table else SCHEMAS:
+            typer.echo(f"\n{name}")
+            for column, arrow_type, unit, text in describe(name):
+                typer.echo(f"  {column:<19} {arrow_type:<26} [{unit}] {text}")
 
 
 def main(stage: str) -> None:

@@ -1,4 +1,4 @@
-"""compare: the arms as one table, with paired differences to the baseline.
+"""compare: all arms in one table, with paired differences to the baseline.
 
 in  compare/arms/<method>-<seed>.parquet and .json, for the methods and seeds of params
 out compare/results.csv, compare/table.csv, compare/table.md, compare/curves.csv, compare/curves.png
@@ -13,12 +13,12 @@ from rich.table import Table
 from rosd_core.config.params import Params
 from rosd_core.report import compare
 from rosd_core.tables.atomic import replacing
-from rosd_core.tables.io import read_table
+from rosd_core.tables.io import read_table, write_csv
 from stages.paths import Paths
 
 
 def run(params: Params, paths: Paths, seeds: str = "all") -> None:
-    """`seeds`: how many of params' seeds are compared."""
+    """`seeds`: how many of the seeds in params, or `all`."""
     p, home, trained = params.compare, paths.root / "compare", params.prepare.trained()
     chosen = p.seeds if seeds == "all" else p.seeds[: int(seeds)]
     curves, rows, last = [], [], list(params.loop)[-1]
@@ -26,24 +26,17 @@ def run(params: Params, paths: Paths, seeds: str = "all") -> None:
         for seed in chosen:
             file = home / "arms" / f"{method}-{seed}.parquet"
             samples = read_table("evaluation", file)
-            told = json.loads(file.with_suffix(".json").read_text())
-            found = compare.arm_accuracy(samples, trained)
+            costs = json.loads(file.with_suffix(".json").read_text())
+            accuracy = compare.arm_accuracy(samples, trained)
             key = {"method": method, "seed": seed}
-            curves.append(found.select(*(pl.lit(v).alias(k) for k, v in key.items()), pl.all()))
-            end = found.filter(iteration=last)
-            values = {r["domain"]: r["accuracy"] for r in end.iter_rows(named=True)}
-            values |= {f"change {r['domain']}": r["change"] for r in end.iter_rows(named=True)}
-            length = samples.filter(pl.col("iteration") == last, pl.col("domain").is_in(trained))
-            values["response tokens"] = length["response_tokens"].mean()
-            values["supervised %"] = 100 * told["supervised_token_share"]
-            values["seconds"] = sum(told["seconds"].values())
+            curves.append(accuracy.select(*(pl.lit(v).alias(k) for k, v in key.items()), pl.all()))
+            values = compare.arm_values(accuracy, samples, trained, last, costs)
             rows += [key | {"quantity": q, "value": float(v)} for q, v in values.items()]
     results, curve = pl.DataFrame(rows), pl.concat(curves)
     e = params.evaluate
     summary = compare.summarise(results, p.baseline, e.confidence, e.bootstrap_resamples)
     for name, frame in (("results", results), ("table", summary), ("curves", curve)):
-        with replacing(home / f"{name}.csv") as temporary:
-            frame.write_csv(temporary, float_precision=4)
+        write_csv(frame, home / f"{name}.csv", 4)
     with replacing(home / "curves.png") as temporary:
         compare.draw(curve, p.methods, temporary)
     write_tables(params, paths, summary, len(chosen))
@@ -59,15 +52,15 @@ def write_tables(params: Params, paths: Paths, summary: pl.DataFrame, seeds: int
     tables = {
         f"mean@{params.evaluate.samples} in percent, mean of {seeds} seeds [{percent} interval]": (
             scores,
-            compare.cells(summary, p.methods, scores, scores),
+            compare.mean_cells(summary, p.methods, scores, scores),
         ),
         "Change from base in points, and costs": (
             change + costs,
-            compare.cells(summary, p.methods, change + costs, []),
+            compare.mean_cells(summary, p.methods, change + costs, []),
         ),
         f"Difference to {p.baseline} at the same seed, in points": (
             scores,
-            compare.differences(summary, p.methods, scores),
+            compare.difference_cells(summary, p.methods, scores),
         ),
     }
     text = []

@@ -1,4 +1,4 @@
-"""arm: one method, one seed, all iterations.
+"""arm: one method with one seed, all iterations.
 
 in  compare/shared/<seed>, models/base
 out compare/arms/<method>-<seed>.parquet (table evaluation, of base and of every iteration),
@@ -15,13 +15,13 @@ import polars as pl
 from rosd_core.config.edit import with_method, with_seed
 from rosd_core.config.params import Params
 from rosd_core.tables.atomic import write_json
-from rosd_core.tables.io import read_table, to_arrow, write_table
+from rosd_core.tables.io import read_table, write_table
 from stages import align, distill, evaluate, reflect, rollout, score
 from stages.paths import Paths, link_base
 
 
 def run(params: Params, paths: Paths, method: str, seed: str) -> None:
-    """Its tables stay in compare/work/<method>-<seed>; its models go when it is done."""
+    """Tables are kept in compare/work/<method>-<seed>; models are deleted at the end."""
     params = with_method(with_seed(params, int(seed)), method)
     home = paths.root / "compare"
     work, shared = home / "work" / f"{method}-{seed}", Paths(home / "shared" / seed)
@@ -30,8 +30,8 @@ def run(params: Params, paths: Paths, method: str, seed: str) -> None:
     here, first = Paths(work), next(iter(params.loop))
     link_base(paths, here)
     done = {"rollout": first} | ({"reflect": first} if params.reflect.enabled else {})
-    told = json.loads(here.metrics("seconds", first).read_text())
-    seconds = defaultdict(float, {stage: told[stage] for stage in done})
+    shared_seconds = json.loads(here.metrics("seconds", first).read_text())
+    seconds = defaultdict(float, {stage: shared_seconds[stage] for stage in done})
     for iteration in params.loop:
         for stage in (rollout, reflect, align, score, distill):
             name, started = stage.__name__.removeprefix("stages."), time.monotonic()
@@ -42,8 +42,7 @@ def run(params: Params, paths: Paths, method: str, seed: str) -> None:
     keys = ["base", *params.loop]
     samples = pl.concat(read_table("evaluation", here.evaluation(key)) for key in keys)
     out = home / "arms" / f"{method}-{seed}"
-    table = to_arrow("evaluation", samples.to_dicts())
-    write_table("evaluation", table, out.with_suffix(".parquet"))
+    write_table("evaluation", samples.to_dicts(), out.with_suffix(".parquet"))
     shares = [json.loads(here.metrics("align", i).read_text()) for i in params.loop]
     share = sum(s["supervised_token_share"] for s in shares) / len(shares)
     write_json(out.with_suffix(".json"), {"seconds": seconds, "supervised_token_share": share})

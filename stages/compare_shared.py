@@ -1,8 +1,8 @@
-"""shared: what all methods of a seed have in common, done once: problems, the base model's
-evaluation, rollouts and reflections of the first iteration.
+"""shared: what all methods of a seed have in common: problems, the base model's evaluation,
+rollouts and reflections of the first iteration.
 
 in  models/base
-out compare/shared/<seed> (a project folder of its own)
+out compare/shared/<seed> (a complete project folder)
 """
 
 import shutil

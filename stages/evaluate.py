@@ -4,50 +4,50 @@ in  data/problems.parquet, models/<base or iteration>
 out evaluations/<model>.parquet (table evaluation), metrics/evaluate-<model>.json
 """
 
-import polars as pl
+from collections.abc import Sequence
 
 from rosd_core.config.params import Params
 from rosd_core.errors import RosdError
 from rosd_core.evaluate.rows import evaluation_rows
 from rosd_core.evaluate.stats import mean_at_k, sample_metrics
+from rosd_core.prompts.fit import PromptBuilder
 from rosd_core.prompts.templates import Prompts
-from rosd_core.rollout.rows import rollout_requests, rollout_rows
+from rosd_core.rollout.rows import problem_rows, rollout_requests, rollout_rows
 from rosd_core.sampling.engine import Decoding, open_engine
 from rosd_core.tables.atomic import write_json
 from rosd_core.tables.hashing import fingerprint
 from rosd_core.tables.io import read_table
-from rosd_core.tables.shards import Rows, write_shards
+from rosd_core.tables.row_types import EvaluationRow, ProblemRow
+from rosd_core.tables.shards import write_shards
 from stages.paths import Paths, set_threads
 
 
 def run(params: Params, paths: Paths, model: str) -> None:
     """All models answer with the same seeds, so that they differ by their weights alone."""
-    p, prompts = params.evaluate, Prompts.from_params(params.prompts.model_dump())
+    p, folder = params.evaluate, paths.model_folder(model)
     set_threads(params.machine.threads)
-    problems = read_table("problems", paths.problems).filter(pl.col("split") == "test").to_dicts()
+    problems = problem_rows(read_table("problems", paths.problems).filter(split="test"))
     if not problems:
         raise RosdError(
             f"{paths.problems}: no problem of split test; set test of a domain in prepare.domains."
         )
-    folder = paths.weights(model)
     engine, tokenizer = open_engine(p.engine, folder, params.machine.device, p.batch_rows)
-    decoding, name = Decoding(p.temperature, p.top_p, p.max_new_tokens), fingerprint(folder)
+    prompts = Prompts.from_params(params.prompts.model_dump())
+    builder = PromptBuilder(prompts, tokenizer, p.max_prompt_tokens)
+    decoding, weights = Decoding(p.temperature, p.top_p, p.max_new_tokens), fingerprint(folder)
 
-    def work(shard: Rows) -> Rows:
-        requests, lacking = rollout_requests(
-            shard, p.samples, tokenizer, prompts, p.seed, "evaluate", p.max_prompt_tokens
-        )
+    def work(shard: Sequence[ProblemRow]) -> list[EvaluationRow]:
+        requests, shortened = rollout_requests(shard, p.samples, builder, p.seed, "evaluate")
         completions = engine.generate(requests, decoding)
-        rows = rollout_rows(shard, requests, completions, tokenizer, name, lacking)
+        rows = rollout_rows(shard, requests, completions, tokenizer, weights, shortened)
         return evaluation_rows(rows, shard, model)
 
-    write_shards(
-        "evaluation", paths.evaluation(model), problems, max(1, p.shard_rows // p.samples), work
-    )
+    shard_problems = max(1, p.shard_rows // p.samples)
+    write_shards("evaluation", paths.evaluation(model), problems, shard_problems, work)
     samples = read_table("evaluation", paths.evaluation(model))
     means = mean_at_k(samples, p.confidence, p.bootstrap_resamples, p.seed).to_dicts()
-    more = sample_metrics(samples)
     metrics = {r["domain"]: {c: r[c] for c in ("mean", "low", "high")} for r in means}
+    more = sample_metrics(samples)
     write_json(paths.metrics("evaluate", model), {d: m | more[d] for d, m in metrics.items()})
 
 

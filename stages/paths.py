@@ -1,4 +1,4 @@
-"""What the stages share: where things lie, and how a folder is published whole."""
+"""What the stages share: the project's paths, and the number of threads."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +21,8 @@ class Paths:
     def model(self, key: str) -> Path:
         return self.root / "models" / key
 
-    def weights(self, key: str) -> Path:
-        """Where to read a model from: its folder, or the one that a pointer there names."""
+    def model_folder(self, key: str) -> Path:
+        """Where a model's files are: its folder, or the one that a pointer there names."""
         return resolve(self.model(key))
 
     def table(self, name: str, key: str) -> Path:

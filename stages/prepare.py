@@ -7,13 +7,13 @@ out data/problems.parquet (table problems), metrics/prepare-all.json
 from rosd_core.config.params import Params
 from rosd_core.errors import RosdError
 from rosd_core.tables.atomic import write_json
-from rosd_core.tables.io import to_arrow, write_table
+from rosd_core.tables.io import write_table
 from rosd_core.tasks.sources import choose, source_rows
 from stages.paths import Paths
 
 
 def run(params: Params, paths: Paths) -> None:
-    """Test problems first: no text stands in both splits, and none is taken from the test."""
+    """Test problems are chosen first; duplicate prompts are dropped, also across splits."""
     p = params.prepare
     rows, seen, counts = [], set(), {}
     for split in ("test", "train"):
@@ -29,7 +29,7 @@ def run(params: Params, paths: Paths) -> None:
             counts[name][f"{split}_doubles"] = doubles
     if not rows:
         raise RosdError("prepare: every domain wants 0 rows; set train or test of one.")
-    write_table("problems", to_arrow("problems", rows), paths.problems)
+    write_table("problems", rows, paths.problems)
     write_json(paths.metrics("prepare", "all"), counts)
 
 

@@ -1,17 +1,26 @@
-"""reflect: the student's own weights find where a wrong response first errs (quote) and say how to
-mend it (idea).
+"""reflect: the student's own weights quote the first error of a wrong response and write an idea of
+how to correct it.
 
 in  data/problems.parquet, iterations/<iteration>/rollouts.parquet, models/<start>
 out iterations/<iteration>/reflections.parquet (table reflections)
 """
 
+from collections.abc import Sequence
+
 from rosd_core.config.params import Params
+from rosd_core.prompts.fit import PromptBuilder
 from rosd_core.prompts.templates import Prompts
 from rosd_core.reflect.peers import choose_peers
-from rosd_core.reflect.rows import reflect_rows, reflection_tasks
+from rosd_core.reflect.rows import (
+    ReflectionTask,
+    quote_grammar_of,
+    reflect_rows,
+    reflection_tasks,
+)
 from rosd_core.sampling.engine import Decoding, open_engine
 from rosd_core.tables.io import read_table
-from rosd_core.tables.shards import Rows, write_shards
+from rosd_core.tables.row_types import ReflectionRow
+from rosd_core.tables.shards import write_shards
 from stages.paths import Paths, set_threads, start_of
 
 
@@ -19,20 +28,20 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     """A wrong response is shown beside a correct peer of its group; a group without success is
     skipped.
     """
-    p, prompts = params.reflect, Prompts.from_params(params.prompts.model_dump())
+    p, folder = params.reflect, paths.model_folder(start_of(params, iteration))
     set_threads(params.machine.threads)
     problems = read_table("problems", paths.problems)
     rollouts = read_table("rollouts", paths.table("rollouts", iteration))
-    folder = paths.weights(start_of(params, iteration))
     engine, tokenizer = open_engine(p.engine, folder, params.machine.device, p.batch_rows)
+    prompts = Prompts.from_params(params.prompts.model_dump())
+    builder = PromptBuilder(prompts, tokenizer, p.max_prompt_tokens)
     peers = choose_peers(rollouts, p.seed, p.enabled, p.peer)
-    tasks = reflection_tasks(problems, rollouts, peers, prompts, tokenizer, p.max_prompt_tokens)
+    tasks = reflection_tasks(problems, rollouts, peers, builder)
     decoding = Decoding(p.temperature, p.top_p, p.max_new_tokens)
+    grammar = quote_grammar_of(p.quote_chars if p.constrain else None)
 
-    quote_chars = p.quote_chars if p.constrain else None
-
-    def work(shard: Rows) -> Rows:
-        return reflect_rows(shard, engine, tokenizer, decoding, p.seed, iteration, quote_chars)
+    def work(shard: Sequence[ReflectionTask]) -> list[ReflectionRow]:
+        return reflect_rows(shard, engine, tokenizer, decoding, (p.seed, iteration), grammar)
 
     write_shards("reflections", paths.table("reflections", iteration), tasks, p.shard_rows, work)
 

@@ -8,23 +8,22 @@ import polars as pl
 
 from rosd_core.config.params import Params
 from rosd_core.evaluate.stats import mean_at_k
-from rosd_core.report.summary import accuracy_table, loss_curve, summary
-from rosd_core.tables.atomic import replacing, write_json
-from rosd_core.tables.io import read_csv, read_table
+from rosd_core.report.accuracy import accuracy_table, loss_curve, summary
+from rosd_core.tables.atomic import write_json
+from rosd_core.tables.io import read_csv, read_table, write_csv
 from stages.paths import Paths
 
 
 def run(params: Params, paths: Paths) -> None:
-    """Iterations come from params, never from what lies on disk: files of removed iterations may
-    still be there.
+    """Iterations are read from params, never from the files on disk: those of removed iterations
+    may still exist.
     """
     keys, p = ["base", *params.loop], params.evaluate
     samples = pl.concat(read_table("evaluation", paths.evaluation(key)) for key in keys)
     accuracy = mean_at_k(samples, p.confidence, p.bootstrap_resamples, p.seed)
     losses = loss_curve({key: read_csv(paths.curve(key)) for key in params.loop})
-    for name, frame in (("accuracy", accuracy), ("loss", losses)):
-        with replacing(paths.plots(name)) as temporary:
-            frame.write_csv(temporary, float_precision=6)
+    write_csv(accuracy, paths.plots("accuracy"), 6)
+    write_csv(losses, paths.plots("loss"), 6)
     trained = params.prepare.trained()
     write_json(paths.metrics("summary", "all"), summary(accuracy, trained))
     accuracy_table(accuracy, keys, trained, params.report.precision, p.samples)

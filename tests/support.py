@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from rosd_core.config.params import load_params
+from rosd_core.config.load import load_params
+from rosd_core.losses.token_losses import LossSettings
 from rosd_core.pocket.world import DOMAINS
 from rosd_core.prompts.templates import Prompts
 from stages.paths import Paths
@@ -47,6 +48,11 @@ def write_params(folder: Path, changes: dict) -> Path:
 
 
 PROMPTS = Prompts.from_params(load_params(ROOT / "params.yaml").prompts.model_dump())
+
+LOSS = LossSettings(
+    loss="divergence", alpha=0.5, tail="bucket", importance_clip=2.0, entry_clip=None,
+    policy_clip=0.2, support="student", top_k=16,
+)  # fmt: skip
 
 DATA = ROOT.parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not there")

@@ -1,12 +1,11 @@
-"""Which characters of a response each sampled token wrote: the tokenizer without torch.
+"""Which characters of the response each sampled token contributes. Needs the tokenizer, not torch.
 
-The map comes from the *sampled* ids, never from encoding text again: a sampled sequence need not be
-the one that the tokenizer would choose, and BPE glues the space before a word to the word.
+The map is computed from the *sampled* ids, never by encoding the text again: a sampled sequence
+need not be the one that the tokenizer would choose, and BPE joins a word to the space before it.
 
-`tokenizer.json` says how tokens become text: a chain of decoder steps. The same chain is applied
-here to bytes, token by token, so that the bytes of every token are known; characters follow from
-the bytes. The text that comes out must be the stored response, so a decoder that is read wrongly
-cannot go unnoticed.
+`tokenizer.json` describes how tokens become text, as a chain of decoder steps. The same chain is
+applied here to bytes, token by token, which gives the bytes of every token and from them its
+characters. The resulting text must equal the stored response, so a misread decoder is noticed.
 
 Dimension names: T token, C character of the response.
 """
@@ -42,7 +41,7 @@ def _byte_of() -> dict[str, int]:
 def decode_bytes(raw: bytes) -> tuple[str, np.ndarray]:
     """The text of `raw` and the bytes behind each of its characters, (C,).
 
-    What is no UTF-8 becomes U+FFFD, one per maximal subpart. Source: The Unicode Standard, 3.9,
+    Invalid UTF-8 becomes U+FFFD, one per maximal subpart. Source: The Unicode Standard, 3.9,
     "U+FFFD substitution of maximal subparts".
     """
     text = raw.decode("utf-8", "replace")
@@ -76,8 +75,8 @@ def character_spans(pieces: Sequence[bytes]) -> tuple[str, np.ndarray]:
 
 
 def _per_token(step: dict[str, Any]) -> Callable[[str, bool, bool], str] | None:
-    """What a decoder step does to one token, given whether it is the first and the last; None for
-    steps that look at several tokens, or that are not known.
+    """A decoder step as a function of one token and whether it is the first and the last. None for
+    steps that look at several tokens, and for unknown ones.
     """
     match step:
         case {"type": "Replace", "pattern": {"String": old}, "content": new}:
@@ -149,7 +148,7 @@ class _Chain:
         self.each = [step for step in each if step is not None]
 
     def token_bytes(self, token: str, first: bool, last: bool) -> bytes:
-        """What one token contributes, before bytes of several tokens are looked at together."""
+        """The bytes of one token, before bytes of several tokens are decoded together."""
         for step in self.each:
             token = step(token, first, last)
         if self.byte_level:
@@ -221,14 +220,14 @@ class TokenMap:
         return self.middle.setdefault(token_id, piece)
 
     def _text_of(self, token_id: int) -> str | None:
-        """The token string of an id; None for special tokens and unknown ids, which say nothing."""
+        """The token string of an id; None for special tokens and unknown ids: they have no text."""
         return None if token_id in self.special else self.tokenizer.id_to_token(token_id)
 
     def pieces(self, ids: Sequence[int]) -> list[bytes]:
         """The bytes of the text that each id contributes; special tokens contribute none."""
-        known = self.middle
-        pieces = [known[i] if i in known else self._learn(i) for i in ids]
-        if self.chain.each:  # some steps treat the first and the last token in a way of their own
+        middle = self.middle
+        pieces = [middle[i] if i in middle else self._learn(i) for i in ids]
+        if self.chain.each:  # some steps treat the first and the last token differently
             order = range(len(ids))
             first = next((t for t in order if self._text_of(ids[t]) is not None), None)
             last = next((t for t in reversed(order) if self._text_of(ids[t]) is not None), None)
@@ -247,8 +246,8 @@ class TokenMap:
         return pieces
 
     def _streamed(self, ids: Sequence[int]) -> np.ndarray:
-        """Spans from the library's own incremental decoder, for decoder chains that are not known:
-        tokens that wait for each other share the characters that come out.
+        """Spans from the library's incremental decoder, for unknown decoder chains: tokens that it
+        decodes together share their characters.
         """
         stream = DecodeStream(skip_special_tokens=True)
         spans: list[tuple[int, int]] = []
@@ -265,7 +264,7 @@ class TokenMap:
     def spans(self, ids: Sequence[int], response: str) -> np.ndarray:
         """Characters [start, end) of `response` that each id contributes to, (T, 2).
 
-        Raises RosdError where the ids do not give `response`.
+        Raises RosdError where the ids do not decode to `response`.
         """
         if self.chain.known:
             text, spans_T2 = character_spans(self.pieces(ids))
@@ -279,6 +278,6 @@ class TokenMap:
         spans_T2 = self._streamed(ids)
         if len(spans_T2) and int(spans_T2[-1, 1]) != len(response):
             raise RosdError(
-                "this tokenizer's decoder is not understood: its text does not grow token by token."
+                "this tokenizer's decoder is not supported: its text does not grow token by token."
             )
         return spans_T2

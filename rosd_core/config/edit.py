@@ -6,25 +6,28 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from rosd_core.config.methods import METHODS
-from rosd_core.config.params import Params, load_params
+from rosd_core.config.load import load_params
+from rosd_core.config.methods import METHODS, set_keys
+from rosd_core.config.params import Params
 from rosd_core.errors import RosdError
 from rosd_core.tables.atomic import replacing
 
 
-def with_method(params: Params, name: str) -> Params:
+def _settings(method: str) -> dict[str, str | bool]:
+    if method not in METHODS:
+        raise RosdError(f"method: {method!r} is unknown; there are: {', '.join(METHODS)}.")
+    return METHODS[method]
+
+
+def with_method(params: Params, method: str) -> Params:
     """The same params with the settings of a method. Raises RosdError for an unknown one."""
-    if name not in METHODS:
-        raise RosdError(f"method: {name!r} is unknown; there are: {', '.join(METHODS)}.")
     data = params.model_dump()
-    for key, value in METHODS[name].items():
-        section, _, field = key.partition(".")
-        data[section][field] = value
+    set_keys(data, _settings(method))
     return Params.model_validate(data)
 
 
 def with_seed(params: Params, seed: int) -> Params:
-    """The same params with this seed wherever something is drawn, but for the problems."""
+    """The same params with this seed wherever something is drawn, except for the problems."""
     data = params.model_dump()
     for section in ("rollout", "reflect", "distill", "evaluate"):
         data[section]["seed"] = seed
@@ -32,7 +35,7 @@ def with_seed(params: Params, seed: int) -> Params:
 
 
 def rewrite(file: Path, change: Callable[[Any, YAML], None]) -> None:
-    """Change params.yaml in place: comments and all else stay, a bad result is refused."""
+    """Change params.yaml in place. Comments and other keys stay; an invalid result is refused."""
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
@@ -44,38 +47,30 @@ def rewrite(file: Path, change: Callable[[Any, YAML], None]) -> None:
     with replacing(file) as temporary:
         with temporary.open("w", encoding="utf-8") as stream:
             yaml.dump(data, stream)
-        load_params(temporary)
+        load_params(temporary, shown_as=file)
 
 
-def rewrite_method(file: Path, name: str) -> None:
+def rewrite_method(file: Path, method: str) -> None:
     """Set the keys that make a method, such as align.teacher_context, and leave all others."""
-    if name not in METHODS:
-        raise RosdError(f"method: {name!r} is unknown; there are: {', '.join(METHODS)}.")
+    settings = _settings(method)
     load_params(file)
-
-    def change(data: Any, yaml: YAML) -> None:
-        for key, value in METHODS[name].items():
-            section, _, field = key.partition(".")
-            data[section][field] = value
-
-    rewrite(file, change)
+    rewrite(file, lambda data, yaml: set_keys(data, settings))
 
 
 def set_loop(data: Any, yaml: YAML, iterations: int) -> None:
-    """Set `loop:` of loaded params to i1..iN, each from the one before."""
+    """Set `loop:` of loaded params to i1..iN, each starting from the one before."""
     if iterations < 1:
         raise RosdError(f"loop: {iterations} iterations asked for; at least 1 is needed.")
-    loop = data["loop"]
-    for key in list(loop):
-        if key not in {f"i{n}" for n in range(1, iterations + 1)}:
-            del loop[key]
-    for n in range(1, iterations + 1):
-        if f"i{n}" not in loop:
-            item = yaml.map(start=f"i{n - 1}" if n > 1 else "base")
+    loop, keys = data["loop"], [f"i{n}" for n in range(1, iterations + 1)]
+    for key in set(loop) - set(keys):
+        del loop[key]
+    for key, start in zip(keys, ["base", *keys], strict=False):
+        if key not in loop:
+            item = yaml.map(start=start)
             item.fa.set_flow_style()
-            loop[f"i{n}"] = item
+            loop[key] = item
 
 
 def rewrite_loop(file: Path, iterations: int) -> None:
-    """Set the number of iterations; comments and all else stay as they are."""
+    """Set the number of iterations; comments and other keys stay."""
     rewrite(file, lambda data, yaml: set_loop(data, yaml, iterations))

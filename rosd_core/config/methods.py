@@ -1,23 +1,69 @@
-"""The methods compared, as settings over the same tables."""
+"""The methods: settings over the same tables. To add one, add an entry with the same keys."""
 
-from typing import Any
+from collections.abc import Mapping
 
-
-# Methods as settings over the same tables; see the README.
-def _method(enabled: bool, context: str, mask: str, **more: str) -> dict[str, Any]:
-    """The settings of a method by key; those not given are ROSD's."""
-    usual = {"align.wrong": "use", "align.weight": "one", "distill.loss": "divergence"}
-    given = {key.replace("_", ".", 1): value for key, value in more.items()}
-    asked = {"reflect.enabled": enabled, "align.teacher_context": context, "align.mask": mask}
-    return asked | usual | given
-
-
-METHODS: dict[str, dict[str, Any]] = {
-    "rosd": _method(True, "idea", "quote"),
-    "rosd-no-localize": _method(True, "idea", "all"),
-    "rosd-no-idea": _method(True, "peer", "quote"),
-    "sdpo": _method(False, "peer", "all"),
-    "opsd": _method(False, "reference", "all"),
-    "sft": _method(False, "none", "all", align_wrong="skip", distill_loss="cross_entropy"),
-    "grpo": _method(False, "none", "all", align_weight="advantage", distill_loss="policy_gradient"),
+METHODS: dict[str, dict[str, str | bool]] = {
+    "rosd": {
+        "reflect.enabled": True,
+        "align.teacher_context": "idea",
+        "align.mask": "quote",
+        "align.wrong": "use",
+        "align.weight": "one",
+        "distill.loss": "divergence",
+    },
+    "rosd-no-localize": {
+        "reflect.enabled": True,
+        "align.teacher_context": "idea",
+        "align.mask": "all",
+        "align.wrong": "use",
+        "align.weight": "one",
+        "distill.loss": "divergence",
+    },
+    "rosd-no-idea": {
+        "reflect.enabled": True,
+        "align.teacher_context": "peer",
+        "align.mask": "quote",
+        "align.wrong": "use",
+        "align.weight": "one",
+        "distill.loss": "divergence",
+    },
+    "sdpo": {
+        "reflect.enabled": False,
+        "align.teacher_context": "peer",
+        "align.mask": "all",
+        "align.wrong": "use",
+        "align.weight": "one",
+        "distill.loss": "divergence",
+    },
+    "opsd": {
+        "reflect.enabled": False,
+        "align.teacher_context": "reference",
+        "align.mask": "all",
+        "align.wrong": "use",
+        "align.weight": "one",
+        "distill.loss": "divergence",
+    },
+    "sft": {
+        "reflect.enabled": False,
+        "align.teacher_context": "none",
+        "align.mask": "all",
+        "align.wrong": "skip",
+        "align.weight": "one",
+        "distill.loss": "cross_entropy",
+    },
+    "grpo": {
+        "reflect.enabled": False,
+        "align.teacher_context": "none",
+        "align.mask": "all",
+        "align.wrong": "use",
+        "align.weight": "advantage",
+        "distill.loss": "policy_gradient",
+    },
 }
+
+
+def set_keys(params: Mapping, values: Mapping[str, str | bool]) -> None:
+    """Set `section.key` values in nested params, in place."""
+    for name, value in values.items():
+        section, _, key = name.partition(".")
+        params[section][key] = value

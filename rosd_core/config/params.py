@@ -1,30 +1,14 @@
-"""`params.yaml`, validated: one frozen model per section, no default anywhere.
-
-Read with ruamel (YAML 1.2, so that `1e-4` is a number). Every complaint names the key, what is
-allowed and, for an unknown key, the nearest valid name.
-"""
+"""`params.yaml`, validated: one frozen model per section, and no default anywhere."""
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from pydantic import Field, model_validator
 
+from rosd_core.config.domains import AnyDomain, Positive, Rate, Section, Share
 from rosd_core.config.methods import METHODS
-from rosd_core.errors import RosdError
 
-Positive = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(gt=0)]
 EngineName = Literal["transformers"]
-
-
-class Section(BaseModel):
-    """A part of params.yaml: frozen, and no key beyond those declared."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Machine(Section):
@@ -32,60 +16,12 @@ class Machine(Section):
     device: Literal["cpu", "cuda"]
 
 
-class Domain(Section):
-    """How many rows a domain gives to each split."""
-
-    train: Annotated[int, Field(ge=0)] | Literal["all"]
-    test: Annotated[int, Field(ge=0)] | Literal["all"]
-
-
-class PocketDomain(Domain):
-    task: Literal["pocket"]
-    domain: Literal["chain", "story", "formula", "dials", "largest"]
-    train: Annotated[int, Field(ge=0)]
-    test: Annotated[int, Field(ge=0)]
-    steps: Annotated[list[Positive], Field(min_length=1)]
-
-
-class FileDomain(Domain):
-    task: Literal["sciknoweval", "tooluse", "gsm8k", "math"]
-    train_file: str | None
-    test_file: str | None
-
-
-class TableDomain(Domain):
-    task: Literal["table"]
-    train_file: str | None
-    test_file: str | None
-    columns: dict[Literal["prompt", "answer", "solution", "system"], str]
-    grader: str
-
-    @model_validator(mode="after")
-    def _has_prompt_and_answer(self) -> "TableDomain":
-        if not {"prompt", "answer"} <= set(self.columns):
-            raise ValueError("columns of a table domain must name prompt and answer")
-        return self
-
-
-class GymDomain(Domain):
-    task: Literal["reasoning_gym"]
-    generator: str
-    config: dict[str, Any]
-    train: Annotated[int, Field(ge=0)]
-    test: Annotated[int, Field(ge=0)]
-
-
-AnyDomain = Annotated[
-    PocketDomain | FileDomain | TableDomain | GymDomain, Field(discriminator="task")
-]
-
-
 class Prepare(Section):
     seed: int
     domains: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")], AnyDomain]
 
     def trained(self) -> list[str]:
-        """Domains that give training problems."""
+        """Domains with training problems."""
         return [name for name, domain in self.domains.items() if domain.train != 0]
 
 
@@ -148,7 +84,7 @@ class Iteration(Section):
 
 
 class Sampling(Section):
-    """What every sampling stage needs."""
+    """The keys of every stage that samples."""
 
     seed: int
     engine: EngineName
@@ -244,7 +180,7 @@ class Distill(Section):
 
     @property
     def new_adapter(self) -> dict[str, Any] | None:
-        """How an adapter is made, if the iteration trains one."""
+        """The arguments of a new adapter, if the iteration trains one."""
         return None if self.lora is None else self.lora.model_dump(exclude={"merge"})
 
     @property
@@ -332,60 +268,3 @@ class Params(Section):
         if len(seen) == 1:
             raise ValueError("loop: no iteration; `rosd loop 3` writes three")
         return self
-
-
-def _section_at(path: tuple[Any, ...]) -> type[BaseModel] | None:
-    """The model whose field or unknown key `path` ends in."""
-    if path[:2] == ("prepare", "domains"):
-        kinds = (PocketDomain, FileDomain, TableDomain, GymDomain)
-        named = {t: m for m in kinds for t in get_args(m.model_fields["task"].annotation)}
-        return named.get(path[3]) if len(path) > 4 else None
-    model: Any = Params
-    for name in path[:-1]:
-        field = (
-            model.model_fields.get(name)
-            if isinstance(model, type) and issubclass(model, BaseModel)
-            else None
-        )
-        if field is None:
-            return Iteration if path[0] == "loop" else None
-        model = field.annotation
-    return model if isinstance(model, type) and issubclass(model, BaseModel) else None
-
-
-def _explain(error: Mapping[str, Any], file: Path) -> str:
-    """One line for one complaint of pydantic."""
-    path = tuple(p for p in error["loc"] if p != "[key]")
-    shown = path[:3] + path[4:] if path[:2] == ("prepare", "domains") else path  # without the tag
-    key = ".".join(map(str, shown))
-    section = _section_at(path)
-    if error["type"] == "extra_forbidden":
-        valid = list(section.model_fields) if section else []
-        from rapidfuzz import process  # only a wrong key pays for the import
-
-        near = process.extractOne(str(path[-1]), valid)
-        hint = f" Did you mean {near[0]!r}?" if near and near[1] >= 50 else ""
-        return f"{file}: unknown key {key!r}.{hint} Allowed there: {', '.join(valid)}."
-    if error["type"] == "missing":
-        return f"{file}: the key {key!r} is missing."
-    if error["type"] == "value_error":
-        return f"{file}: {str(error['msg']).removeprefix('Value error, ')}."
-    return f"{file}: {key} = {error['input']!r} is not allowed: {error['msg']}."
-
-
-def load_params(file: Path) -> Params:
-    """Read and validate a params file. Raises RosdError with one line per complaint."""
-    try:
-        data = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RosdError(
-            f"{file}: no such file. Run from the project's folder, or name it with --params."
-        ) from None
-    except YAMLError as error:
-        raise RosdError(
-            f"{file}: not YAML: {str(error).splitlines()[-1].strip()}; {error}"
-        ) from None
-    try:
-        return Params.model_validate(data)
-    except ValidationError as error:
-        raise RosdError("\n".join(_explain(e, file) for e in error.errors())) from None

@@ -1,7 +1,7 @@
-"""Presets: named sets of params (`presets/*.yaml`), laid over params.yaml.
+"""Presets: named sets of params (`presets/*.yaml`) that override params.yaml.
 
-A preset holds sections of params.yaml with some of their keys, `extends` (names of presets laid
-under it) and, in place of the block, `loop` as a number of iterations.
+A preset holds sections of params.yaml with some of their keys, `extends` (presets that apply before
+it) and, in place of the block, `loop` as a number of iterations.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,8 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scalarstring import LiteralScalarString
 
 from rosd_core.config.edit import rewrite, set_loop
-from rosd_core.config.params import Params, load_params
+from rosd_core.config.load import load_params
+from rosd_core.config.params import Params
 from rosd_core.errors import RosdError
 
 
@@ -22,7 +23,7 @@ def names(folder: Path) -> list[str]:
 
 
 def overlay(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` laid over `under`, mapping by mapping; neither is changed."""
+    """`under` updated by `over`, mapping by mapping; neither is changed."""
     merged = dict(under)
     for key, value in over.items():
         both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
@@ -31,7 +32,7 @@ def overlay(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
 
 
 def read_preset(folder: Path, name: str) -> dict[str, Any]:
-    """A preset as it stands in its file. Raises RosdError for an unknown name."""
+    """The content of a preset's file. Raises RosdError for an unknown name."""
     file = folder / f"{name}.yaml"
     if not file.is_file():
         raise RosdError(f"preset {name!r} is unknown; there are: {', '.join(names(folder))}.")
@@ -42,8 +43,8 @@ def read_preset(folder: Path, name: str) -> dict[str, Any]:
 
 
 def combine(folder: Path, chosen: Sequence[str]) -> dict[str, Any]:
-    """The chosen presets as one, later ones over earlier ones; each of those that they extend lies
-    once, below them all.
+    """The chosen presets as one: later ones override earlier ones, and the presets that they extend
+    apply first, each once.
     """
     own = {name: read_preset(folder, name) for name in chosen}
     below = dict.fromkeys(other for data in own.values() for other in data.pop("extends", []))
@@ -54,14 +55,14 @@ def combine(folder: Path, chosen: Sequence[str]) -> dict[str, Any]:
 
 
 def apply_presets(file: Path, folder: Path, chosen: Sequence[str]) -> Params:
-    """Lay presets over a params file, from left to right; comments and all other keys stay.
+    """Apply presets to a params file, from left to right; comments and other keys stay.
 
-    `prepare.domains` is replaced whole: a preset's domains are the ones that it is about. The
-    result is validated before it takes the file's place. Raises RosdError.
+    `prepare.domains` is replaced as a whole. The result is validated before it replaces the file.
+    Raises RosdError.
     """
     merged = combine(folder, chosen)
 
-    def lay(target: Any, source: Mapping[str, Any], path: str) -> None:
+    def apply(target: Any, source: Mapping[str, Any], path: str) -> None:
         for key, value in source.items():
             here = f"{path}.{key}" if path else key
             if isinstance(value, str) and "\n" in value:
@@ -71,11 +72,11 @@ def apply_presets(file: Path, folder: Path, chosen: Sequence[str]) -> Params:
             elif key not in target:
                 raise RosdError(f"preset {'+'.join(chosen)}: params.yaml has no key {here!r}.")
             else:
-                lay(target[key], value, here)
+                apply(target[key], value, here)
 
     def change(data: Any, yaml: YAML) -> None:
         iterations = merged.pop("loop", None)
-        lay(data, merged, "")
+        apply(data, merged, "")
         if iterations is not None:
             set_loop(data, yaml, iterations)
 
@@ -85,7 +86,7 @@ def apply_presets(file: Path, folder: Path, chosen: Sequence[str]) -> Params:
 
 
 def missing_files(params: Params, root: Path) -> list[str]:
-    """The files that prepare.domains names and that are not there."""
+    """The files named in prepare.domains that do not exist."""
     named = []
     for domain in params.prepare.domains.values():
         for split in ("train", "test"):

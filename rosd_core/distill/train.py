@@ -1,64 +1,63 @@
-"""Distillation: one pass over the score table, the student pulled to the teacher at the supervised
-tokens alone.
+"""Distillation: one pass over the score table; the student moves toward the teacher at the
+supervised tokens alone.
 
-    divergence       sum over supervised tokens t of  r w_t JSD_alpha(S_t, T_t)
-    sampled_token    sum of  -r w_t (log T_t(y_t) - log S_t(y_t)) log S_t(y_t), the bracket constant
-    cross_entropy    sum of  -r log S_t(y_t)
-    policy_gradient  sum of  -min(rho_t r, clip(rho_t, 1 - c, 1 + c) r)
+The losses of `losses/token_losses.py` are summed over the supervised tokens of an optimizer step
+and divided by their number, so that the result does not depend on how the step is cut into batches,
+nor on the number of processes.
 
-w_t = min(rho_t, importance_clip) is the clipped importance weight, rho_t = S_t(y_t) / behaviour
-probability of the sampled token y_t, r the row's weight (1, or its advantage). `sampled_token` is
-the policy gradient of the reverse KL, one sample per token. The sum is divided by the supervised
-tokens of the whole optimizer step, so that the result does not depend on how the step is cut into
-batches, nor on the number of processes. Source: arXiv 2605.28014 (ROSD), 2402.03300 (GRPO, equation
-3 without its KL term, averaged over tokens).
-
-Dimension names: N supervised token, K support, H hidden, V vocabulary.
+Dimension names: N supervised token.
 """
 
 import math
-import os
-import random
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from itertools import groupby
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-import torch.distributed
-from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
-from rosd_core.errors import RosdError
-from rosd_core.forward.packing import (
-    batches,
-    can_pack,
-    pack,
-    pack_row,
-    packed_attention,
-    packed_hidden,
-    padded_hidden,
+from rosd_core.distill.optimizer_state import load_state, state_tensors
+from rosd_core.distill.processes import (
+    largest_over_processes,
+    process_number,
+    share_of_process,
+    sum_over_processes,
 )
-from rosd_core.forward.teachers import Taught
-from rosd_core.losses.head import Targets, TokenLoss, head_loss, head_of
+from rosd_core.distill.targets import Batch, Objective, Rows, collate, split_step
+from rosd_core.errors import RosdError
+from rosd_core.forward.packing import can_pack, pack, packed_attention, packed_hidden, padded_hidden
+from rosd_core.losses.head import head_of
+from rosd_core.losses.head_loss import head_loss
+from rosd_core.losses.token_losses import LOSSES, LossSettings
 from rosd_core.models.loading import low_precision
-from rosd_core.tables.bfloat16 import from_bfloat16
 
-STATE_FILE, STEPS = "optimizer.safetensors", "steps"
 
-SELF_TEACHING = ("divergence", "sampled_token")  # the losses that a teacher takes part in
+@dataclass(frozen=True)
+class Optimization:
+    """How the weights move: `params.yaml: distill`; the names are the same there."""
 
-Rows = Sequence[dict[str, Any]]
+    learning_rate: float
+    warmup_steps: int
+    betas: tuple[float, float]
+    weight_decay: float
+    grad_clip: float
+    batch_tokens: int
+    autocast: str
+    gradient_checkpointing: bool
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step (from 0): constant after a linear warm-up."""
+        warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        return self.learning_rate * warm
 
 
 @dataclass(frozen=True)
 class StepLog:
     """What one optimizer step did. `loss` in nats per supervised token. The rest says how stale the
-    samples are: mean of the importance weight, share of tokens that the loss clips, largest ratio,
-    and KL(behaviour || student) by its estimate rho - 1 - log rho, in nats.
+    samples were: mean of the importance ratio that the loss applied, share of tokens that it
+    clipped, largest ratio rho, and KL(behaviour || student) by its estimate rho - 1 - log rho, in
+    nats.
     """
 
     step: int
@@ -66,287 +65,110 @@ class StepLog:
     tokens: int
     learning_rate: float
     grad_norm: float
-    mean_weight: float
+    mean_importance: float
     clipped_share: float
     largest_ratio: float
     stale_kl: float
 
 
-def collate(rows: Rows, how: TokenLoss, taught: Taught | None, device: torch.device) -> Targets:
-    """The targets of rows, supervised token after supervised token. Raises RosdError where the
-    table holds other targets than the params say.
-    """
+class _Sums:
+    """Sums over the tokens of a step, in fp64 and over all processes."""
 
-    def stored(name: str) -> list[Any]:
-        if any(row[name] is None or not len(row[name]) for row in rows if len(row["positions"])):
-            raise RosdError(
-                f"scores.parquet has no {name}: it was written with another score.targets; "
-                "run `rosd score` first."
-            )
-        return [row[name] for row in rows]
+    def __init__(self, settings: LossSettings) -> None:
+        self.settings = settings
+        self.totals = torch.zeros(4, dtype=torch.float64)  # loss, importance, clipped, KL
+        self.largest = torch.zeros(1, dtype=torch.float64)
 
-    def column(name: str, dtype: torch.dtype) -> torch.Tensor:
-        parts = [np.asarray(values) for values in stored(name)]
-        return torch.from_numpy(np.concatenate(parts)).to(device, dtype)
+    def add(self, loss: torch.Tensor, ratio_N: torch.Tensor, weight_N: torch.Tensor) -> None:
+        ratio_N = ratio_N.double().cpu()
+        importance = LOSSES[self.settings.loss].importance
+        applied_N, clipped_N = importance(ratio_N, weight_N, self.settings)
+        kl_N = ratio_N - 1 - ratio_N.log()
+        sums = [x.double().sum() for x in (applied_N, clipped_N, kl_N)]
+        self.totals += torch.stack([loss, *sums])
+        self.largest = torch.maximum(self.largest, ratio_N.max())
 
-    token_N = torch.tensor([row["response_ids"][t] for row in rows for t in row["positions"]])
-    weights = [float(row["weight"]) for row in rows for _ in row["positions"]]
-    plain = {
-        "token_N": token_N.to(device),
-        "behaviour_N": column("behaviour_logp", torch.float32),
-        "weight_N": torch.tensor(weights, device=device),
-    }
-    if how.loss in ("cross_entropy", "policy_gradient"):
-        return Targets(**plain)
-    if taught is not None and taught.reader is not None:
-        asked = [pack_row(row, "teacher_prompt_ids") for row in rows]
-        return Targets(**plain, hidden_NH=torch.cat(taught.reader.hidden_of_rows(asked)))
-    if taught is not None:
-        kept = zip(stored("teacher_hidden"), rows, strict=True)
-        parts = [from_bfloat16(hidden, len(row["positions"])) for hidden, row in kept]
-        return Targets(**plain, hidden_NH=torch.cat(parts).to(device))
-    if how.loss == "sampled_token":
-        teacher_NK = column("teacher_logp", torch.float32).unsqueeze(1)
-        return Targets(**plain, support_NK=plain["token_N"].unsqueeze(1), teacher_NK=teacher_NK)
-    return Targets(
-        **plain,
-        support_NK=column("support_ids", torch.long),
-        teacher_NK=column("support_logp", torch.float32),
-        tail_N=column("tail_logp", torch.float32),
-    )
+    def means(self, tokens: int) -> list[float]:
+        """Loss, applied importance, clipped share and KL per token."""
+        sum_over_processes([self.totals])
+        largest_over_processes(self.largest)
+        return (self.totals / tokens).tolist()
 
 
 def batch_loss(
-    model: PreTrainedModel,
-    rows: Rows,
-    pad_id: int,
-    how: TokenLoss,
-    taught: Taught | None = None,
-    tokens: float = 1.0,
+    model: PreTrainedModel, batch: Batch, objective: Objective, pad_id: int, tokens: float = 1.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Loss of a batch of score rows, summed over its tokens and divided by `tokens`, and the
-    unclipped ratios rho (N,). Within packed_attention where the model can be packed.
+    """Loss of a batch, summed over its supervised tokens and divided by `tokens`, and the unclipped
+    importance ratios rho (N,). Within packed_attention where the model can be packed.
     """
-    asked = [pack_row(row, "prompt_ids") for row in rows]
     if can_pack(model):
-        hidden_NH = packed_hidden(model, pack(asked))
+        hidden_NH = packed_hidden(model, pack(batch.student))
     else:
-        hidden_NH = padded_hidden(model, asked, pad_id)
-    targets = collate(rows, how, taught, hidden_NH.device)
-    teacher = None if taught is None else taught.head
-    loss, logp_N = head_loss(hidden_NH, head_of(model), targets, how, teacher, tokens)
-    return loss, (logp_N.float() - targets.behaviour_N).exp()
-
-
-def steps(
-    groups: Iterable[Rows], rows_per_step: int, seed: int, shuffle: str
-) -> Iterator[list[dict[str, Any]]]:
-    """The rows of each optimizer step, shuffled within a row group of the table: only one of them
-    is held. `problems` shuffles problems and keeps the rows of each together.
-    """
-    draw, held = random.Random(seed), []
-    for group in groups:
-        if shuffle == "problems":
-            whole = [list(rows) for _, rows in groupby(group, lambda row: row["problem_id"])]
-            draw.shuffle(whole)
-            held += [row for rows in whole for row in rows]
-        else:
-            order = list(group)
-            draw.shuffle(order)
-            held += order
-        while len(held) >= rows_per_step:
-            yield held[:rows_per_step]
-            held = held[rows_per_step:]
-    if held:
-        yield held
-
-
-@contextmanager
-def processes(device: str) -> Iterator[tuple[str, bool]]:
-    """Join the processes that torchrun started, if it did. Yields the device of this one and
-    whether it is the first, which writes.
-    """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield device, True
-        return
-    backend = "gloo"
-    if device == "cuda":
-        device, backend = f"cuda:{os.environ['LOCAL_RANK']}", "cpu:gloo,cuda:nccl"
-        torch.cuda.set_device(device)
-    torch.distributed.init_process_group(backend)
-    try:
-        yield device, process_number() == 0
-    finally:
-        torch.distributed.destroy_process_group()
-
-
-def process_number() -> int:
-    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-
-
-def share_of_process(chosen: list[list[int]]) -> list[list[int]]:
-    """The batches of this process, where several train together (torch.distributed)."""
-    if not torch.distributed.is_initialized():
-        return chosen
-    return chosen[process_number() :: torch.distributed.get_world_size()]
-
-
-def sum_over_processes(tensors: Iterable[torch.Tensor]) -> None:
-    """Add up in place over the processes, where there are several."""
-    if torch.distributed.is_initialized():
-        for tensor in tensors:
-            torch.distributed.all_reduce(tensor)
-
-
-def refuse_unscored(status: dict[str, int], loss: str) -> None:
-    """Raises RosdError where there is nothing to train on, or no teacher for the loss; `status`
-    counts the rows of scores.parquet by status.
-    """
-    if not any(count for name, count in status.items() if name != "too_long"):
-        raise RosdError(
-            "no row of scores.parquet is supervised: see skip_reason in alignments.parquet."
-        )
-    untaught = status.get("no_teacher", 0)
-    if loss in SELF_TEACHING and untaught:
-        raise RosdError(
-            f"distill.loss is {loss}, but {untaught} rows of scores.parquet have no teacher; "
-            "set align.teacher_context to idea, peer or reference, or another distill.loss."
-        )
-
-
-def optimizer_tensors(
-    optimizer: torch.optim.Optimizer, names: Sequence[str], steps: int
-) -> dict[str, torch.Tensor]:
-    """The optimizer's state as tensors named `state/parameter`, and the number of steps so far;
-    `load_state` reads them back.
-    """
-    tensors = {STEPS: torch.tensor(steps)}
-    for name, parameter in zip(names, optimizer.param_groups[0]["params"], strict=True):
-        for key, value in optimizer.state[parameter].items():
-            tensors[f"{key}/{name}"] = value.contiguous()
-    return tensors
-
-
-def kept_state(state: dict[str, torch.Tensor], merged: bool) -> dict[str, torch.Tensor]:
-    """What the next iteration can go on from: of a merged adapter the number of steps alone."""
-    return {STEPS: state[STEPS]} if merged else state
-
-
-def load_state(optimizer: torch.optim.Optimizer, names: Sequence[str], folder: Path | None) -> int:
-    """Restore the tensors of `optimizer_tensors`; returns the steps done before (0 where there is
-    no state). A file with the number of steps alone is that of a merged adapter: the next adapter
-    goes on in the schedule, with an optimizer of its own.
-    """
-    file = None if folder is None else folder / STATE_FILE
-    if file is None or not file.exists():
-        return 0
-    tensors = load_file(file)
-    steps = int(tensors.pop(STEPS, 0))
-    if not tensors:
-        return steps
-    for name, parameter in zip(names, optimizer.param_groups[0]["params"], strict=True):
-        keys = [k for k in tensors if k.split("/", 1)[1] == name]
-        if not keys:
-            raise RosdError(
-                f"{file}: holds no state of parameter {name}; it belongs to another model, or "
-                "distill.lora has changed since: run the iterations before with it too."
-            )
-        state = {k.split("/", 1)[0]: tensors[k] for k in keys}
-        optimizer.state[parameter] = {  # AdamW counts its steps on the CPU
-            k: t if k == "step" else t.to(parameter.device) for k, t in state.items()
-        }
-    return steps
+        hidden_NH = padded_hidden(model, batch.student, pad_id)
+    targets = collate(batch, objective, hidden_NH.device)
+    head = None if objective.teacher is None else objective.teacher.head
+    loss, student_N = head_loss(
+        hidden_NH, head_of(model), targets, objective.settings, head, tokens
+    )
+    return loss, (student_N.float() - targets.behaviour_N).exp()
 
 
 def train(
     model: PreTrainedModel,
-    chosen: Iterable[list[dict[str, Any]]],
+    steps: Iterable[Rows],
     start: Path | None,
-    *,
-    how: TokenLoss,
+    objective: Objective,
+    optimization: Optimization,
     pad_id: int,
-    learning_rate: float,
-    warmup_steps: int,
-    betas: tuple[float, float],
-    weight_decay: float,
-    grad_clip: float,
-    batch_tokens: int,
-    taught: Taught | None = None,
-    autocast: str = "none",
-    gradient_checkpointing: bool = False,
-    seed: int = 0,
-) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
-    """One pass over the steps of `steps`, continuing the optimizer state found in `start`; `seed`
-    and the number of the process draw dropout.
+    seed: int,
+) -> tuple[list[StepLog], dict[str, torch.Tensor]]:
+    """One pass over the steps, continuing the optimizer state found in `start`; dropout depends on
+    `seed` and the number of the process.
 
     Returns a log per step and the optimizer's tensors. Raises RosdError if the loss is not finite.
     """
-    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    names, weights = [n for n, _ in named], [p for _, p in named]
-    optimizer = torch.optim.AdamW(weights, lr=learning_rate, betas=betas, weight_decay=weight_decay)
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    names = [name for name, _ in named]
+    optimizer = torch.optim.AdamW(
+        [p for _, p in named], lr=optimization.learning_rate, betas=optimization.betas,
+        weight_decay=optimization.weight_decay,
+    )  # fmt: skip
     done, logs = load_state(optimizer, names, start), []
     torch.manual_seed(seed + process_number())
     model.train()
-    if gradient_checkpointing:
+    if optimization.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
-    packing = packed_attention(model) if can_pack(model) else nullcontext()
-    with packing:
-        for number, rows in enumerate(chosen, done):
-            rate = (
-                learning_rate * min(1.0, (number + 1) / warmup_steps)
-                if warmup_steps
-                else learning_rate
-            )
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            logs.append(
-                _step(model, weights, optimizer, rows, number, how, taught, pad_id, batch_tokens,
-                      grad_clip, rate, autocast)
-            )  # fmt: skip
-    if gradient_checkpointing:
+    with packed_attention(model) if can_pack(model) else nullcontext():
+        for number, rows in enumerate(steps, done):
+            logs.append(_step(model, optimizer, rows, number, objective, optimization, pad_id))
+    if optimization.gradient_checkpointing:
         model.activation_checkpointing_disable()
     model.eval()
-    return logs, optimizer_tensors(optimizer, names, done + len(logs))
+    return logs, state_tensors(optimizer, names, done + len(logs))
 
 
 def _step(
     model: PreTrainedModel,
-    weights: Sequence[torch.Tensor],
     optimizer: torch.optim.Optimizer,
     rows: Rows,
     number: int,
-    how: TokenLoss,
-    taught: Taught | None,
+    objective: Objective,
+    optimization: Optimization,
     pad_id: int,
-    batch_tokens: int,
-    grad_clip: float,
-    rate: float,
-    autocast: str,
-) -> dict[str, float]:
-    """One optimizer step over `rows`; what it logs."""
-    tokens = sum(len(row["behaviour_logp"]) for row in rows)
-    # over tokens: loss, clipped weight, clipped share, KL; and the largest ratio
-    sums, largest = torch.zeros(4, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
-    asked = [pack_row(row, "prompt_ids") for row in rows]
-    for batch in share_of_process(list(batches(asked, batch_tokens))):
-        part = [rows[n] for n in batch]
-        with low_precision(model.device.type, autocast):
-            loss, ratio_N = batch_loss(model, part, pad_id, how, taught, tokens)
+) -> StepLog:
+    """One optimizer step over `rows`."""
+    tokens = sum(len(row["positions"]) for row in rows)
+    sums, group = _Sums(objective.settings), optimizer.param_groups[0]
+    group["lr"] = rate = optimization.rate(number)
+    for batch in share_of_process(
+        split_step(rows, optimization.batch_tokens, objective.live_teacher)
+    ):
+        with low_precision(model.device.type, optimization.autocast):
+            loss, ratio_N = batch_loss(model, batch, objective, pad_id, tokens)
         loss.backward()
-        ratio_N = ratio_N.double().cpu()
-        weight_N = torch.tensor([row["weight"] for row in part for _ in row["positions"]])
-        stale = (ratio_N - 1 - ratio_N.log()).sum()
-        seen = [x.double().sum() for x in how.staleness(ratio_N, weight_N)] + [stale]
-        sums += torch.stack([loss.detach().double().cpu() * tokens, *seen])
-        largest = torch.maximum(largest, ratio_N.max())
-    for weight in weights:
-        if weight.grad is None:
-            weight.grad = torch.zeros_like(weight)
-    sum_over_processes([sums, *(w.grad for w in weights if w.grad is not None)])
-    if torch.distributed.is_initialized():
-        torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX)
-    norm = torch.nn.utils.clip_grad_norm_(weights, grad_clip).item()
-    loss, weight, clipped, stale = (sums / tokens).tolist()
+        sums.add(loss.detach().double().cpu() * tokens, ratio_N, batch.weight_N)
+    norm = _summed_gradients(group["params"], optimization.grad_clip)
+    loss, importance, clipped, stale_kl = sums.means(tokens)
     if not math.isfinite(loss + norm):
         raise RosdError(
             f"step {number}: loss {loss}, gradient norm {norm}: training diverged; "
@@ -354,23 +176,38 @@ def _step(
         )
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return asdict(StepLog(number, loss, tokens, rate, norm, weight, clipped, largest.item(), stale))
+    largest = sums.largest.item()
+    return StepLog(number, loss, tokens, rate, norm, importance, clipped, largest, stale_kl)
 
 
-def summarise(logs: Sequence[dict[str, float]], rows: int) -> dict[str, float]:
+def _summed_gradients(parameters: Sequence[torch.Tensor], clip: float) -> float:
+    """Sum the gradients over the processes and clip them; their norm before that."""
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    sum_over_processes(p.grad for p in parameters if p.grad is not None)
+    return torch.nn.utils.clip_grad_norm_(parameters, clip).item()
+
+
+def log_rows(logs: Sequence[StepLog]) -> list[Mapping[str, float]]:
+    """The logs as rows of curves/<iteration>.csv."""
+    return [asdict(log) for log in logs]
+
+
+def summarise(logs: Sequence[StepLog], rows: int) -> dict[str, float]:
     """Metrics of an epoch: steps, tokens, first and last loss, and the staleness over its steps."""
 
     def mean(name: str) -> float:
-        return sum(log[name] for log in logs) / len(logs)
+        return sum(getattr(log, name) for log in logs) / len(logs)
 
     return {
         "rows": rows,
         "steps": len(logs),
-        "supervised_tokens": int(sum(log["tokens"] for log in logs)),
-        "first_loss": logs[0]["loss"],
-        "last_loss": logs[-1]["loss"],
-        "mean_weight": mean("mean_weight"),
+        "supervised_tokens": sum(log.tokens for log in logs),
+        "first_loss": logs[0].loss,
+        "last_loss": logs[-1].loss,
+        "mean_importance": mean("mean_importance"),
         "clipped_share": mean("clipped_share"),
-        "largest_ratio": max(log["largest_ratio"] for log in logs),
+        "largest_ratio": max(log.largest_ratio for log in logs),
         "stale_kl": mean("stale_kl"),
     }

@@ -1,29 +1,26 @@
-"""Evaluation samples from rollouts."""
+"""Rows of the table `evaluation`, from rollouts of the test problems."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from rosd_core.tables.shards import Rows
+from rosd_core.tables.row_types import EvaluationRow, ProblemRow, RolloutRow
 
 
-def evaluation_rows(rollouts: Rows, problems: Sequence[dict[str, Any]], iteration: str) -> Rows:
-    """Rows of the table `evaluation` from rollout rows."""
-    domain = {p["problem_id"]: p["domain"] for p in problems}
-    kept = (
-        "problem_id",
-        "sample",
-        "response",
-        "parsed_answer",
-        "reward",
-        "success",
-        "finish_reason",
-    )
+def evaluation_rows(
+    rollouts: Sequence[RolloutRow], problems: Sequence[ProblemRow], iteration: str
+) -> list[EvaluationRow]:
+    domain = {problem["problem_id"]: problem["domain"] for problem in problems}
     return [
-        {k: row[k] for k in kept}
-        | {
+        {
             "iteration": iteration,
+            "problem_id": row["problem_id"],
             "domain": domain[row["problem_id"]],
+            "sample": row["sample"],
+            "response": row["response"],
+            "parsed_answer": row["parsed_answer"],
+            "reward": row["reward"],
+            "success": row["success"],
             "response_tokens": len(row["response_ids"]),
+            "finish_reason": row["finish_reason"],
         }
         for row in rollouts
     ]

@@ -7,33 +7,44 @@ import numpy as np
 import polars as pl
 
 
+def bootstrap_interval(
+    values: Sequence[float] | np.ndarray, confidence: float, resamples: int, seed: int
+) -> tuple[float, float, float]:
+    """(mean, low, high): the mean and its percentile bootstrap interval.
+
+    Each value counts as one independent observation. With few of them the interval is rough: the
+    bootstrap knows no value beyond those seen. Source: Efron and Tibshirani 1993, chapter 13.
+    """
+    values_P = np.asarray(values, dtype=float)
+    rng = np.random.default_rng(seed)
+    draws = rng.integers(0, len(values_P), (resamples, len(values_P)))
+    edges = [(1 - confidence) / 2, (1 + confidence) / 2]
+    low, high = np.quantile(values_P[draws].mean(1), edges)
+    return float(values_P.mean()), float(low), float(high)
+
+
 def mean_at_k(samples: pl.DataFrame, confidence: float, resamples: int, seed: int) -> pl.DataFrame:
     """Accuracy per iteration and domain: columns iteration, domain, mean, low, high, problems,
     samples.
 
-    mean@k = mean over problems of the mean over k samples. The interval is the percentile bootstrap
-    over *problems*: samples of one problem are not independent (Efron and Tibshirani 1993, chapter
-    13).
+    mean@k = mean over problems of the mean over k samples. The interval is over *problems*: samples
+    of one problem are not independent.
     """
     problems = samples.group_by("iteration", "domain", "problem_id", maintain_order=True).agg(
         pl.col("success").mean().alias("accuracy"), pl.len().alias("k")
     )
     rows = []
     for (iteration, domain), group in problems.group_by("iteration", "domain", maintain_order=True):
-        accuracy_P = group["accuracy"].to_numpy()
-        draws = np.random.default_rng(seed).integers(
-            0, len(accuracy_P), (resamples, len(accuracy_P))
-        )
-        low, high = np.quantile(
-            accuracy_P[draws].mean(1), [(1 - confidence) / 2, (1 + confidence) / 2]
+        mean, low, high = bootstrap_interval(
+            group["accuracy"].to_numpy(), confidence, resamples, seed
         )
         rows.append(
             {
                 "iteration": iteration,
                 "domain": domain,
-                "mean": float(accuracy_P.mean()),
-                "low": float(low),
-                "high": float(high),
+                "mean": mean,
+                "low": low,
+                "high": high,
                 "problems": len(group),
                 "samples": int(group["k"].sum()),
             }
@@ -69,23 +80,25 @@ def sample_metrics(samples: pl.DataFrame) -> dict[str, dict[str, float]]:
     """Per domain: pass@1, 2, 4, .. up to the number of samples, maj@k, mean response length in
     tokens, share of responses cut off, share without a readable answer.
     """
-    told = {}
-    for (domain,), group in samples.group_by("domain", maintain_order=True):
-        problems = group.group_by("problem_id", maintain_order=True).agg(
-            "parsed_answer", "success", pl.len().alias("n"), pl.col("success").sum().alias("right")
-        )
-        n = int(problems["n"].min())  # pyright: ignore[reportArgumentType] (a group has rows)
-        entry = {}
-        for k in [2**j for j in range(n.bit_length())]:
-            shares = [pass_at(row["n"], row["right"], k) for row in problems.iter_rows(named=True)]
-            entry[f"pass@{k}"] = sum(shares) / len(shares)
-        votes = [
-            majority(row["parsed_answer"], [float(s) for s in row["success"]])
-            for row in problems.iter_rows(named=True)
-        ]
-        entry[f"maj@{n}"] = sum(votes) / len(votes)
-        entry["response_tokens"] = float(group["response_tokens"].mean())  # pyright: ignore[reportArgumentType]
-        entry["cut_off_share"] = float((group["finish_reason"] == "length").sum()) / len(group)
-        entry["unreadable_share"] = group["parsed_answer"].null_count() / len(group)
-        told[str(domain)] = entry
-    return told
+    return {
+        str(domain): _domain_metrics(group)
+        for (domain,), group in samples.group_by("domain", maintain_order=True)
+    }
+
+
+def _domain_metrics(samples: pl.DataFrame) -> dict[str, float]:
+    problems = samples.group_by("problem_id", maintain_order=True).agg(
+        "parsed_answer", "success", pl.len().alias("n"), pl.col("success").sum().alias("right")
+    )
+    rows = problems.to_dicts()
+    n = min(row["n"] for row in rows)
+    metrics = {}
+    for k in [2**j for j in range(n.bit_length())]:
+        shares = [pass_at(row["n"], row["right"], k) for row in rows]
+        metrics[f"pass@{k}"] = sum(shares) / len(shares)
+    votes = [majority(row["parsed_answer"], [float(s) for s in row["success"]]) for row in rows]
+    metrics[f"maj@{n}"] = sum(votes) / len(votes)
+    metrics["response_tokens"] = sum(samples["response_tokens"].to_list()) / len(samples)
+    metrics["cut_off_share"] = float((samples["finish_reason"] == "length").sum()) / len(samples)
+    metrics["unreadable_share"] = samples["parsed_answer"].null_count() / len(samples)
+    return metrics

@@ -1,13 +1,10 @@
-"""Reading given responses: hidden states at supervised tokens, of one model or of a mix of models.
+"""Final hidden states at supervised tokens, of one model or of a mix of models.
 
-A mix is geometric, as SDPO's trust-region teacher (arXiv 2601.20802): its logits are a weighted
-sum,
+A mix is geometric, as SDPO's trust-region teacher (arXiv 2601.20802): its logits are a weighted sum
+of the models' logits. On joined hidden states that is one head (`mixed_head`), so whatever stores
+hidden states or uses them need not know of the mix.
 
-    z = sum_i c_i h_i W_i^T = [h_1 | h_2] [c_1 W_1 | c_2 W_2]^T
-
-so that it is one head on joined hidden states, for whatever stores or uses them.
-
-Dimension names: N supervised token, H hidden (joined), V vocabulary.
+Dimension names: N supervised token, H hidden (joined).
 """
 
 from collections.abc import Callable, Sequence
@@ -17,15 +14,16 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from rosd_core.forward.packing import PackRow, batches, supervised_hidden
-from rosd_core.losses.head import Head, head_of
+from rosd_core.forward.packing import PackRow, supervised_hidden
+from rosd_core.losses.head import Head, head_of, mixed_head
 from rosd_core.models.loading import context_length
 
 
 @dataclass(frozen=True)
-class Part:
-    """A model of a mix, its share, and what to open around its forward pass (an adapter's off
-    switch)."""
+class MixPart:
+    """A model of a mix, its share of the logits, and a context manager that its forward pass needs
+    (such as peft's disable_adapter).
+    """
 
     model: PreTrainedModel
     share: float = 1.0
@@ -33,49 +31,30 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Reader:
-    """Reads packs of at most `batch_tokens` tokens."""
+class ModelMix:
+    """One or several models that are read together; their weights do not change."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[MixPart, ...]
     pad_id: int
-    batch_tokens: int
 
     @property
-    def context(self) -> int:
-        """The longest sequence that every part can read."""
+    def context_length(self) -> int:
+        """The longest sequence that every model can read."""
         return min(context_length(part.model.config) for part in self.parts)
 
     def head(self) -> Head:
         """The head of the joined hidden states."""
         heads = [head_of(part.model) for part in self.parts]
-        if len(heads) == 1 and self.parts[0].share == 1:
-            return heads[0]
-        joined = [p.share * h.weight_VH.detach() for p, h in zip(self.parts, heads, strict=True)]
-        biases = [
-            p.share * h.bias_V.detach()
-            for p, h in zip(self.parts, heads, strict=True)
-            if h.bias_V is not None
-        ]
-        return Head(torch.cat(joined, 1), sum(biases[1:], biases[0]) if biases else None)
+        return mixed_head(heads, [part.share for part in self.parts])
 
     @torch.no_grad()
     def hidden(self, rows: Sequence[PackRow]) -> torch.Tensor:
         """Final hidden states that predict the supervised tokens, row by row, (N, H)."""
-        read = []
+        hidden = []
         for part in self.parts:
             training = part.model.training
             with part.within():
                 part.model.eval()
-                read.append(supervised_hidden(part.model, rows, self.pad_id))
+                hidden.append(supervised_hidden(part.model, rows, self.pad_id))
                 part.model.train(training)
-        return read[0] if len(read) == 1 else torch.cat(read, 1)
-
-    @torch.no_grad()
-    def hidden_of_rows(self, rows: Sequence[PackRow]) -> list[torch.Tensor]:
-        """The same per row, in the order of the rows, pack by pack."""
-        done: dict[int, torch.Tensor] = {}
-        for chosen in batches(rows, self.batch_tokens):
-            hidden_NH = self.hidden([rows[i] for i in chosen])
-            parts = hidden_NH.split([len(rows[i][2]) for i in chosen])
-            done |= dict(zip(chosen, parts, strict=True))
-        return [done[i] for i in range(len(rows))]
+        return hidden[0] if len(hidden) == 1 else torch.cat(hidden, 1)

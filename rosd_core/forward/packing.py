@@ -1,16 +1,16 @@
-"""Rows of different lengths through a model without padding: all tokens lie end to end in one
-sequence, a prompt that several rows share lies there once, and attention runs piece by piece.
+"""Rows of different lengths through a model without padding: all tokens are concatenated into one
+sequence, a prompt that several rows share is in it once, and attention runs segment by segment.
 
     packed  [ prompt A | response 1 | response 2 | prompt B | response 3 ]
     response 2 attends to prompt A and to itself, at the positions that it would have behind A
 
-The hidden states are those of every row alone. A row takes only the tokens that it needs: nothing
-behind the one that predicts its last supervised token.
+The hidden states equal those of every row alone. Of a row only the tokens that are needed are read:
+none after the one that predicts its last supervised token.
 
 Dimension names: T packed token, N supervised token, H hidden, A attention head, D head width.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from rosd_core.errors import RosdError
 
 NAME = "rosd_packed"
-# what models hand to their attention besides, and what changes nothing in it
+# further arguments that models pass to their attention and that do not change it
 HARMLESS = {
     "cache_position", "is_causal", "output_attentions", "output_hidden_states", "position_ids",
     "return_dict", "use_cache",
@@ -43,7 +43,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Pack:
-    """What the model reads, and where the supervised tokens are predicted from."""
+    """What the model reads, and the places from which the supervised tokens are predicted."""
 
     ids_T: torch.Tensor
     positions_T: torch.Tensor
@@ -52,7 +52,7 @@ class Pack:
 
 
 def pack(rows: Sequence[PackRow]) -> Pack:
-    """Lay rows end to end; supervised tokens come row by row, in the order given.
+    """Concatenate rows; supervised tokens come row by row, in the order given.
 
     A prompt of one row forms one segment with its response; a prompt of several is shared.
     """
@@ -89,31 +89,52 @@ def pack(rows: Sequence[PackRow]) -> Pack:
     )
 
 
+def pack_row(row: Mapping[str, Any], prompt: str = "prompt_ids") -> PackRow:
+    """The pack row of a table's row; `prompt` is the column with its prompt."""
+    return row[prompt], row["response_ids"], row["positions"]
+
+
+def sampled_tokens(rows: Sequence[PackRow]) -> torch.Tensor:
+    """The ids that were sampled at the supervised positions, row by row, (N,)."""
+    ids = [response[t] for _, response, positions in rows for t in positions]
+    return torch.tensor(ids, dtype=torch.long)
+
+
 def packed_tokens(rows: Sequence[PackRow]) -> int:
-    """The tokens that `pack` would lay down."""
+    """The number of tokens in the pack of these rows."""
     prompts = {tuple(prompt) for prompt, _, _ in rows}
     return sum(map(len, prompts)) + sum(positions[-1] for _, _, positions in rows if positions)
 
 
-def batches(rows: Sequence[PackRow], most: int) -> Iterator[list[int]]:
-    """Indices of rows in packs of at most `most` tokens; a longer row goes alone.
+def _added_tokens(row: PackRow, last: tuple[int, ...] | None) -> int:
+    """The tokens that a row adds to a pack whose last row has the prompt `last`."""
+    prompt, _, positions = row
+    used = positions[-1] if positions else 0
+    return used + (0 if tuple(prompt) == last else len(prompt))
+
+
+def batches(
+    rows: Sequence[PackRow], most: int, teacher_rows: Sequence[PackRow] | None = None
+) -> Iterator[list[int]]:
+    """Indices of rows in batches whose pack holds at most `most` tokens: the student's pack and,
+    where `teacher_rows` are given, the teacher's too. A longer row is a batch of its own.
 
     Rows of one prompt stay together, so that they share it.
     """
+    packs = [rows] if teacher_rows is None else [rows, teacher_rows]
     order = sorted(range(len(rows)), key=lambda n: (len(rows[n][0]), tuple(rows[n][0]), n))
-    chosen: list[int] = []
-    size, last = 0, None
+    batch: list[int] = []
+    sizes, last = [0] * len(packs), [None] * len(packs)
     for n in order:
-        prompt, positions = tuple(rows[n][0]), rows[n][2]
-        used = positions[-1] if positions else 0
-        more = used + (0 if prompt == last else len(prompt))
-        if chosen and size + more > most:
-            yield chosen
-            chosen, size, more = [], 0, used + len(prompt)
-        chosen.append(n)
-        size, last = size + more, prompt
-    if chosen:
-        yield chosen
+        added = [_added_tokens(pack[n], prompt) for pack, prompt in zip(packs, last, strict=True)]
+        grown = [size + more for size, more in zip(sizes, added, strict=True)]
+        if batch and max(grown) > most:
+            yield batch
+            batch, grown = [], [_added_tokens(pack[n], None) for pack in packs]
+        batch.append(n)
+        sizes, last = grown, [tuple(pack[n][0]) for pack in packs]
+    if batch:
+        yield batch
 
 
 def _mask(queries: int, keys: int, window: int | None, device: torch.device) -> torch.Tensor | None:
@@ -126,59 +147,60 @@ def _mask(queries: int, keys: int, window: int | None, device: torch.device) -> 
     return seen & (back < window) if window else seen
 
 
+def _segment_attention(
+    segment: Segment,
+    query_1ATD: torch.Tensor,
+    key_1ATD: torch.Tensor,
+    value_1ATD: torch.Tensor,
+    window: int | None,
+    dropout: float,
+    scaling: float | None,
+) -> torch.Tensor:
+    """Attention of one segment over its prompt and itself, (1, A, t, D) of its t tokens."""
+    at, (first, last) = slice(segment.start, segment.end), segment.prompt
+    query, key, value = query_1ATD[:, :, at], key_1ATD[:, :, at], value_1ATD[:, :, at]
+    if last > first:
+        key = torch.cat([key_1ATD[:, :, first:last], key], 2)
+        value = torch.cat([value_1ATD[:, :, first:last], value], 2)
+    causal = last == first and not (window and key.shape[2] > window)
+    mask = None if causal else _mask(query.shape[2], key.shape[2], window, query.device)
+    groups = query.shape[1] // key.shape[1]
+    # grouped heads have a kernel of their own on a GPU alone, in half precision and without a mask
+    half = query.is_cuda and query.dtype in (torch.float16, torch.bfloat16)
+    grouped = groups > 1 and half and mask is None
+    if groups > 1 and not grouped:
+        key, value = (x.repeat_interleave(groups, 1) for x in (key, value))
+    return scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=causal, scale=scaling,
+        enable_gqa=grouped,
+    )  # fmt: skip
+
+
 def _attention(
     module: torch.nn.Module,
     query_1ATD: torch.Tensor,
     key_1ATD: torch.Tensor,
     value_1ATD: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    *,
     scaling: float | None = None,
     dropout: float = 0.0,
-    sliding_window: int | None = None,
-    segments: Sequence[Segment] = (),
     **more: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention of every segment over its prompt and itself, (1, T, A, D). Raises RosdError for a
-    model that hands over what this does not know.
+    model that passes arguments which are not known here.
     """
+    segments, window = more.pop("segments", ()), more.pop("sliding_window", None)
     more["attention_mask"] = attention_mask
-    own = sorted(name for name, value in more.items() if value is not None and name not in HARMLESS)
-    if own or more.get("is_causal") is False or not segments:
+    odd = sorted(name for name, value in more.items() if value is not None and name not in HARMLESS)
+    if odd or more.get("is_causal") is False or not segments:
         raise RosdError(
             f"{type(module).__name__}: its attention is not plain causal attention"
-            f" ({', '.join(own) or 'is_causal'}), and rows cannot be packed for it."
+            f" ({', '.join(odd) or 'is_causal'}), and rows cannot be packed for it."
         )
-    groups = query_1ATD.shape[1] // key_1ATD.shape[1]
-    # grouped heads have a kernel of their own on a GPU alone, in half precision and without a mask
-    half = query_1ATD.is_cuda and query_1ATD.dtype in (torch.float16, torch.bfloat16)
-    if groups > 1 and not half:
-        key_1ATD, value_1ATD = (x.repeat_interleave(groups, 1) for x in (key_1ATD, value_1ATD))
-        groups = 1
-    pieces = []
-    for segment in segments:
-        at = slice(segment.start, segment.end)
-        query, key, value = query_1ATD[:, :, at], key_1ATD[:, :, at], value_1ATD[:, :, at]
-        first, last = segment.prompt
-        if last > first:
-            key = torch.cat([key_1ATD[:, :, first:last], key], 2)
-            value = torch.cat([value_1ATD[:, :, first:last], value], 2)
-        plain = last == first and not (sliding_window and key.shape[2] > sliding_window)
-        mask = None if plain else _mask(query.shape[2], key.shape[2], sliding_window, query.device)
-        if mask is not None and groups > 1:
-            key, value = (x.repeat_interleave(groups, 1) for x in (key, value))
-        pieces.append(
-            scaled_dot_product_attention(
-                query,
-                key,
-                value,
-                attn_mask=mask,
-                dropout_p=dropout,
-                is_causal=plain,
-                scale=scaling,
-                enable_gqa=mask is None and groups > 1,
-            )
-        )
+    pieces = [
+        _segment_attention(segment, query_1ATD, key_1ATD, value_1ATD, window, dropout, scaling)
+        for segment in segments
+    ]
     return torch.cat(pieces, 2).transpose(1, 2).contiguous(), None
 
 
@@ -198,7 +220,7 @@ def can_pack(model: PreTrainedModel) -> bool:
 
 @contextmanager
 def packed_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Within, the model's attention is that of packs; backward passes belong inside as well."""
+    """A context in which the model attends as packs need; backward passes belong inside too."""
     before = model.config._attn_implementation or "sdpa"
     model.set_attn_implementation(NAME)
     try:
@@ -243,7 +265,3 @@ def padded_hidden(model: PreTrainedModel, rows: Sequence[PackRow], pad_id: int) 
     ids_BT, keep_BT = ids_BT.to(model.device), keep_BT.to(model.device)
     hidden_BTH = model.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state
     return hidden_BTH[keep_BT]
-
-
-def pack_row(row: dict[str, Any], prompt: str) -> PackRow:
-    return row[prompt], row["response_ids"], row["positions"]

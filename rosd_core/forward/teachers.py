@@ -1,4 +1,4 @@
-"""Teachers: which weights the self-teacher has, and how they come about.
+"""Teachers: which weights the self-teacher has, and how they are obtained.
 
 | score.teacher | weights |
 | --- | --- |
@@ -9,110 +9,106 @@
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 
-from rosd_core.forward.hidden_states import Part, Reader
-from rosd_core.losses.head import Head, head_of
-from rosd_core.models.loading import Student, load_weights
+from rosd_core.forward.hidden_states import MixPart, ModelMix
+from rosd_core.losses.head import Head, head_of, mixed_head
+from rosd_core.models.loading import load_weights
+from rosd_core.models.student import Student
 
 FOLDER = "teacher"  # in models/<iteration>: the weights of the ema
 
+Shares = Sequence[tuple[Path, float]]  # the folders of a teacher's weights and their shares
+
 
 @dataclass(frozen=True)
-class Taught:
-    """Where the teacher is, when the table does not hold its log-probabilities: a head for stored
-    hidden states, and a reader where the teacher itself is run.
+class Teacher:
+    """The teacher in the distill stage, where the score table does not hold its log-probabilities:
+    a head for stored hidden states, and the model itself where it runs beside the student.
     """
 
     head: Head
-    reader: Reader | None = None
+    live: ModelMix | None = None
 
 
-def teacher_folders(kind: str, base: Path, start: Path, mix: float) -> list[tuple[Path, float]]:
+def teacher_shares(teacher: str, base: Path, start: Path, mix: float) -> Shares:
     """The folders that a teacher's weights are read from, each with its share of the logits."""
-    if kind == "base":
+    if teacher == "base":
         return [(base, 1.0)]
-    if kind == "ema":  # one that lies in the base is that of an earlier run
-        started = start != base and (start / FOLDER).is_dir()
-        return [(start / FOLDER if started else start, 1.0)]
-    if kind == "trust_region" and start != base and 0 < mix < 1:
+    if teacher == "ema":  # a folder in the base belongs to an earlier run
+        advanced = start != base and (start / FOLDER).is_dir()
+        return [(start / FOLDER if advanced else start, 1.0)]
+    if teacher == "trust_region" and start != base and 0 < mix < 1:
         return [(base, 1 - mix), (start, mix)]
-    return [(base if kind == "trust_region" and mix == 0 else start, 1.0)]
+    return [(base if teacher == "trust_region" and mix == 0 else start, 1.0)]
 
 
-def open_reader(
-    folders: list[tuple[Path, float]],
-    device: str,
-    pad_id: int,
-    batch_tokens: int,
-    loaded: dict[Path, Part] | None = None,
-) -> Reader:
-    """A reader of these weights; what is in `loaded` is not loaded again."""
+def load_mix(
+    shares: Shares, device: str, pad_id: int, loaded: Mapping[Path, MixPart] | None = None
+) -> ModelMix:
+    """The models of these folders; those in `loaded` are not loaded again."""
     parts = []
-    for folder, share in folders:
-        part = (loaded or {}).get(folder) or Part(load_weights(folder, device))
-        parts.append(Part(part.model, share, part.within))
-    return Reader(tuple(parts), pad_id, batch_tokens)
+    for folder, share in shares:
+        part = (loaded or {}).get(folder) or MixPart(load_weights(folder, device))
+        parts.append(MixPart(part.model, share, part.within))
+    return ModelMix(tuple(parts), pad_id)
 
 
-def open_taught(
-    folders: list[tuple[Path, float]],
-    device: str,
-    pad_id: int,
-    batch_tokens: int,
-    student: Student,
-    targets: str,
-) -> Taught | None:
-    """What score.targets leaves to the distill stage: the teacher's head where its hidden states
-    are stored, the teacher itself where nothing is (a teacher that is the base of the student's
-    adapter is the student with its adapter off), no teacher for stored log-probabilities.
+def open_teacher(
+    shares: Shares, device: str, pad_id: int, student: Student, targets: str
+) -> Teacher | None:
+    """The teacher that score.targets leaves to the distill stage: nothing for `topk`, its head for
+    `hidden`, the model for `none`. A teacher that is the base of the student's adapter is the
+    student's own model with the adapter switched off.
     """
     if targets == "topk":
         return None
     if targets == "hidden":
-        return Taught(load_head(folders, device))
+        return Teacher(load_head(shares, device))
     loaded = {}
     if student.adapter is not None and student.base is not None:
-        loaded[student.base] = Part(student.model, within=student.adapter.disable_adapter)
-    reader = open_reader(folders, device, pad_id, batch_tokens, loaded)
-    return Taught(reader.head(), reader)
+        loaded[student.base] = MixPart(student.model, within=student.adapter.disable_adapter)
+    live = load_mix(shares, device, pad_id, loaded)
+    return Teacher(live.head(), live)
 
 
-def load_head(folders: list[tuple[Path, float]], device: str) -> Head:
-    """The head of a teacher whose hidden states are stored: where the file allows it, nothing else
-    is read.
-    """
-    heads = [_head_alone(folder) or head_of(load_weights(folder, "cpu")) for folder, _ in folders]
-    shares = [share for _, share in folders]
-    joined = torch.cat([s * h.weight_VH.detach() for s, h in zip(shares, heads, strict=True)], 1)
-    biases = [
-        s * h.bias_V.detach() for s, h in zip(shares, heads, strict=True) if h.bias_V is not None
-    ]
-    return Head(joined.to(device), sum(biases[1:], biases[0]).to(device) if biases else None)
+def load_head(shares: Shares, device: str) -> Head:
+    """A teacher's head; where the file allows it, nothing else is read."""
+    heads = [_head_alone(folder) or head_of(load_weights(folder, "cpu")) for folder, _ in shares]
+    head = mixed_head(heads, [share for _, share in shares])
+    bias_V = None if head.bias_V is None else head.bias_V.detach().to(device)
+    return Head(head.matrix_VH.detach().to(device), bias_V)
+
+
+def _tensor_files(folder: Path) -> dict[str, str]:
+    """Tensor name -> safetensors file of a model folder; empty where there is none."""
+    index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
+    if index.is_file():
+        return json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    if not single.is_file():
+        return {}
+    with safe_open(single, "pt") as file:
+        return dict.fromkeys(file.keys(), single.name)
 
 
 def _head_alone(folder: Path) -> Head | None:
-    """The head's tensors from safetensors, by the names that most models give them."""
-    index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
-    if index.is_file():
-        where = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-    elif single.is_file():
-        with safe_open(single, "pt") as file:
-            where = dict.fromkeys(file.keys(), single.name)
-    else:
+    """The head's matrix from safetensors, by the names that most models give it."""
+    files = _tensor_files(folder)
+    if not files:
         return None
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    odd = ("final_logit_softcapping", "logits_scaling", "logit_scale")
-    if "lm_head.bias" in where or any(config.get(name) not in (None, 1, 1.0) for name in odd):
+    scaled = ("final_logit_softcapping", "logits_scaling", "logit_scale")
+    if "lm_head.bias" in files or any(config.get(name) not in (None, 1, 1.0) for name in scaled):
         return None
-    name = next((n for n in ("lm_head.weight", "model.embed_tokens.weight") if n in where), None)
+    name = next((n for n in ("lm_head.weight", "model.embed_tokens.weight") if n in files), None)
     if name is None or (name != "lm_head.weight" and not config.get("tie_word_embeddings")):
         return None
-    with safe_open(folder / where[name], "pt") as file:
+    with safe_open(folder / files[name], "pt") as file:
         return Head(file.get_tensor(name).float())
 
 

@@ -1,5 +1,7 @@
 """Graders: a response and a problem in, a verdict out. A model's text is never evaluated as code.
 
+To add a grader: write its function, add it to `GRADERS`, and test it.
+
 | grader | right when |
 | --- | --- |
 | answer_line | the text after the last `Answer:`, to the end of its line, is the gold answer |
@@ -140,8 +142,8 @@ def tool_use(response: str, problem: Problem) -> Verdict:
     if Counter(calls) == Counter(gold):
         return Verdict(1.0, parsed, "The calls are right.")
     named = Counter(name for name, _ in calls) == Counter(name for name, _ in gold)
-    told = "The actions are right, an input is wrong." if named else "The actions are wrong."
-    return Verdict(0.0, parsed, told)
+    feedback = "The actions are right, an input is wrong." if named else "The actions are wrong."
+    return Verdict(0.0, parsed, feedback)
 
 
 def last_boxed(response: str) -> str | None:
@@ -202,11 +204,12 @@ def reasoning_gym(response: str, problem: Problem) -> Verdict:
     parsed = last_tagged(response)
     if parsed is None:
         return _missing("<answer>")
-    made = json.loads(problem["grader_data"])
-    dataset = gym_dataset(made["name"], made["config"], made["seed"], made["size"])
-    score = float(dataset.score_answer(parsed, dataset[made["index"]]))
-    told = "The answer is right." if score >= 1 else f"The answer {parsed!r} scores {score:.2f}."
-    return Verdict(score, parsed, told)
+    entry = json.loads(problem["grader_data"])
+    dataset = gym_dataset(entry["name"], entry["config"], entry["seed"], entry["size"])
+    score = float(dataset.score_answer(parsed, dataset[entry["index"]]))
+    right = score >= 1
+    feedback = "The answer is right." if right else f"The answer {parsed!r} scores {score:.2f}."
+    return Verdict(score, parsed, feedback)
 
 
 GRADERS: dict[str, Callable[[str, Problem], Verdict]] = {

@@ -1,4 +1,4 @@
-"""Symbolic equality of two answers by math-verify, in a process of its own with a time limit.
+"""Symbolic equality of two answers by math-verify, in a separate process with a time limit.
 
 Signals work in a main thread only and cannot stop C code; a process can be killed. Only LaTeX is
 parsed (by a grammar): math-verify's other parser would evaluate the text.

@@ -1,4 +1,4 @@
-"""Generators of reasoning-gym: procedural problems with a score of their own."""
+"""Generators of reasoning-gym: procedural problems, each generator with its own scorer."""
 
 import json
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ UNSAFE_GENERATORS = frozenset(
 
 @cache
 def _made_dataset(name: str, config: str, seed: int, size: int) -> Any:
-    import reasoning_gym  # a second of imports: only where it is asked for
+    import reasoning_gym  # takes a second: imported only where it is used
 
     return reasoning_gym.create_dataset(name, seed=seed, size=size, **json.loads(config))
 
@@ -56,5 +56,6 @@ def gym_dataset(name: str, config: Mapping[str, Any], seed: int, size: int) -> A
     try:
         return _made_dataset(name, json.dumps(config, sort_keys=True), seed, size)
     except (TypeError, AssertionError, ValueError) as error:
-        told = f"prepare: reasoning-gym's {name!r} refuses {dict(config)}: {error}"
-        raise RosdError(told) from None
+        raise RosdError(
+            f"prepare: reasoning-gym's {name!r} refuses {dict(config)}: {error}"
+        ) from None

@@ -1,13 +1,13 @@
 """Divergences between student and teacher next-token distributions: over the whole vocabulary, or
-on a support of K ids and one tail bucket.
+over the buckets of a support.
 
-Dimension names: N supervised token, K support, V vocabulary, C = K + 1 buckets (support and tail).
+Dimension names: N supervised token, V vocabulary, C bucket (a support's K ids and their tail).
 
     M = (1 - alpha) S + alpha T
     JSD_alpha(S, T) = (1 - alpha) KL(S || M) + alpha KL(T || M)        0 < alpha < 1
     alpha = 0 *means* KL(T || S) (forward), alpha = 1 *means* KL(S || T) (reverse)
 
-The two ends are definitions, not limits: the formula itself tends to 0 there, at alpha = 0.001 it
+The two ends are definitions, not limits: the formula itself tends to 0 there. At alpha = 0.001 it
 is about a thousand times smaller than at alpha = 0. Source: arXiv 2306.13649 (GKD, equation 1),
 arXiv 2605.28014 (ROSD).
 """
@@ -15,36 +15,6 @@ arXiv 2605.28014 (ROSD).
 import math
 
 import torch
-
-TAIL_CLAMP = -1e-7
-TAIL_FLOOR = math.log(-math.expm1(TAIL_CLAMP))  # the least tail that the clamp leaves
-
-
-def tail_logp(support_logp_NK: torch.Tensor) -> torch.Tensor:
-    """log(1 - sum_k p_k), (N,): the probability outside of the support.
-
-    The log of the sum is clamped at -1e-7, so that a support holding everything leaves a finite
-    tail. Without the tail a top-k forward KL can go negative.
-    """
-    inside_N = support_logp_NK.logsumexp(-1).clamp(max=TAIL_CLAMP)
-    return torch.log(-torch.expm1(inside_N))
-
-
-def with_tail(support_logp_NK: torch.Tensor, tail_N: torch.Tensor | None = None) -> torch.Tensor:
-    """Log-probabilities of the C = K + 1 buckets, (N, C); the tail is computed where it is not
-    given.
-    """
-    tail_N = tail_logp(support_logp_NK) if tail_N is None else tail_N
-    return torch.cat([support_logp_NK, tail_N.unsqueeze(-1)], dim=-1)
-
-
-def renormalised(support_logp_NK: torch.Tensor) -> torch.Tensor:
-    """Log-probabilities given that the support happens, (N, K): in place of a tail bucket.
-
-    Not recommended: the loss no longer sees probability that leaves the support, and the reverse
-    direction is unstable (verl pull request 5041).
-    """
-    return torch.log_softmax(support_logp_NK, -1)
 
 
 def kl_entries(p_NC: torch.Tensor, q_NC: torch.Tensor) -> torch.Tensor:
@@ -78,7 +48,7 @@ def jsd(
     student_NC: torch.Tensor,
     teacher_NC: torch.Tensor,
     alpha: float,
-    entry_clip: float = math.inf,
+    entry_clip: float | None = None,
 ) -> torch.Tensor:
     """Generalised Jensen-Shannon divergence per token in nats, (N,), from log-probabilities over
     the same buckets.
@@ -87,14 +57,14 @@ def jsd(
     arXiv 2601.18734), beyond which it has no gradient.
     """
     entries_NC = jsd_entries(student_NC, teacher_NC, alpha)
-    return (entries_NC if entry_clip == math.inf else entries_NC.clamp(max=entry_clip)).sum(-1)
+    return (entries_NC if entry_clip is None else entries_NC.clamp(max=entry_clip)).sum(-1)
 
 
 def jsd_gradient(
     student_NV: torch.Tensor,
     teacher_NV: torch.Tensor,
     alpha: float,
-    entry_clip: float = math.inf,
+    entry_clip: float | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """JSD_alpha over the whole vocabulary, (N,), and its gradient by the student's *logits*,
     (N, V).
@@ -122,37 +92,8 @@ def jsd_gradient(
         mix_NV = (q_NV * alpha).add_(p_NV, alpha=1 - alpha).clamp_(min=tiny).log_()
         slope_NV = s_NV.sub_(mix_NV).mul_(p_NV).mul_(1 - alpha)
         entries_NV = t_NV.sub_(mix_NV).mul_(q_NV).mul_(alpha).add_(slope_NV)
-    if entry_clip != math.inf:
+    if entry_clip is not None:
         slope_NV.masked_fill_(entries_NV >= entry_clip, 0)
         entries_NV.clamp_(max=entry_clip)
     loss_N = entries_NV.sum(-1)
     return loss_N, slope_NV.addcmul_(p_NV, slope_NV.sum(-1, keepdim=True), value=-1)
-
-
-def choose_support(
-    student_NV: torch.Tensor, teacher_NV: torch.Tensor | None, kind: str, top_k: int
-) -> torch.Tensor:
-    """Ids to compare on, from logits or log-probabilities: the top K of the student or of the
-    teacher, (N, K), or `union`: the student's, then the teacher's best of the others, (N, 2K).
-    """
-    top_k = min(top_k, student_NV.shape[1])
-    if kind == "student":
-        return student_NV.topk(top_k, dim=-1).indices
-    assert teacher_NV is not None
-    if kind == "teacher":
-        return teacher_NV.topk(top_k, dim=-1).indices
-    first_NK = student_NV.topk(top_k, dim=-1).indices
-    others_NV = teacher_NV.scatter(1, first_NK, -torch.inf)
-    more = min(top_k, student_NV.shape[1] - top_k)
-    return torch.cat([first_NK, others_NV.topk(more, dim=-1).indices], -1)
-
-
-def importance_weight(
-    student_N: torch.Tensor, behaviour_N: torch.Tensor, clip: float
-) -> torch.Tensor:
-    """min(exp(log pi_now - log pi_behaviour), clip) per token, (N,), without gradient.
-
-    It corrects for the drift of the student within an iteration: the first optimizer step has
-    weight 1.
-    """
-    return (student_N.detach() - behaviour_N).exp().clamp(max=clip)

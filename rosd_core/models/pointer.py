@@ -27,14 +27,14 @@ def _folder_of(model: str, revision: str | None, source: str) -> tuple[Path, str
         folder = Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise RosdError(
-            f"{source}: {model!r} is neither a folder here nor a model that the hub gives: "
+            f"{source}: {model!r} is neither a folder here nor a model on the hub: "
             f"{str(error).splitlines()[0]}"
         ) from None
     return folder, folder.name
 
 
 def make_pointer(model: str, revision: str | None) -> dict[str, str | int | None]:
-    """What stands in pointer.json for a folder or a hub repository: where it is, its exact
+    """The content of pointer.json for a folder or a hub repository: its location and exact
     revision, the fingerprint and the bytes of its weights. Raises RosdError where it cannot be
     used.
     """

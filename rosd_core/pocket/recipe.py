@@ -12,30 +12,17 @@ without: the self-teacher of ROSD.
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from random import Random
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from rosd_core.pocket.world import (
-    ARITHMETIC,
-    LARGEST_OPERAND,
-    Problem,
-    calculate,
-    in_words,
-    make_problem,
-    praise,
-    solve,
-    wrong_solution,
-)  # fmt: skip
+from rosd_core.pocket.lessons import Conversation, Lesson, draw_conversations
 from rosd_core.prompts.chat import chat_text
 from rosd_core.prompts.templates import Prompts
-from rosd_core.reflect.parse import format_reflection
 
 PAD, END = "<|endoftext|>", "<|im_end|>"
 CHAT_TEMPLATE = (
@@ -43,35 +30,6 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 IGNORE = -100
-
-
-@dataclass(frozen=True)
-class Row:
-    """One training conversation: `kind` names the skill. The loss falls on the reply; of a drill,
-    on its results.
-    """
-
-    kind: str
-    messages: list[dict[str, str]]
-    reply: str
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What the conversations of a phase are drawn from: shares of kinds and of domains of plain
-    problems.
-
-    `forget` holds the misconception rates of wrong solutions; plain solutions show them where
-    `misconceptions` is set. `imitation` is the share of solutions beside a reference that are
-    written in the reference's style.
-    """
-
-    mix: Mapping[Any, float]
-    domains: Mapping[str, float]
-    forget: Mapping[Any, float]
-    slip_rate: float
-    misconceptions: bool
-    imitation: float
 
 
 def build_tokenizer(texts: Iterator[str], vocab_size: int) -> PreTrainedTokenizerFast:
@@ -112,7 +70,7 @@ def text_sample(
     """
     for lesson in (lessons[0], lessons[-1]):
         for step in range(steps):
-            for row in draw_rows(seed, 10**6 + step, rows, prompts, lesson):
+            for row in draw_conversations(seed, 10**6 + step, rows, prompts, lesson):
                 yield (
                     "".join(f"{m['role']}\n{m['content']}\n" for m in row.messages)
                     + "system\nassistant\n"
@@ -135,74 +93,6 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int, **shape: int) -> 
     return Qwen3ForCausalLM(config)
 
 
-def _drill(rng: Random, count: int = 16) -> Row:
-    """Bare calculations, in signs or in words: many facts in few tokens."""
-    words = rng.random() < 0.5
-    lines = []
-    while len(lines) < count:
-        op = rng.choices("+-*~", (40, 40, 8, 12))[0]
-        a, b = (
-            rng.randint(0, 99),
-            rng.randint(2, 4) if op == "*" else rng.randint(1, LARGEST_OPERAND),
-        )
-        if op == "~" and a // 10 + b // 10 > 9:
-            continue
-        if 0 <= calculate(op, a, b) <= 99:
-            line = f"{a}{op}{b}={calculate(op, a, b)}"
-            lines.append(f"{in_words(line)}." if words else line)
-    return Row("drill", [{"role": "user", "content": "Calculate."}], "\n".join(lines))
-
-
-def make_row(kind: str, problem: Problem, prompts: Prompts, rng: Random, lesson: Lesson) -> Row:
-    """One conversation of a kind; where the kind does not fit the problem, a plain solution
-    instead.
-    """
-    if kind == "drill":
-        return _drill(rng)
-    program, rates = problem.program, lesson.forget if lesson.misconceptions else {}
-    plain = prompts.plain(problem.prompt)
-    if program is None or problem.domain not in ARITHMETIC:
-        return Row("solve", plain, problem.solution)
-    wrong = wrong_solution(program, rng, lesson.forget, lesson.slip_rate)
-    idea, rules = praise(program)
-    fields = {"problem": problem.prompt, "gold": problem.answer, "correct": problem.solution}
-    if kind == "reflect_correct":
-        return Row(kind, prompts.reflect_correct(**fields), format_reflection(None, idea))
-    if kind == "reflect_wrong" and wrong:
-        return Row(
-            kind,
-            prompts.reflect_wrong(**fields, wrong=wrong.text),
-            format_reflection(wrong.quote, wrong.idea, wrong.check),
-        )
-    if kind == "with_solution":
-        return Row(kind, prompts.with_solution(problem.prompt, problem.solution), problem.solution)
-    if kind == "with_reference":
-        reply = problem.reference if rng.random() < lesson.imitation else problem.solution
-        return Row(kind, prompts.with_solution(problem.prompt, problem.reference), reply)
-    if kind == "with_idea":
-        if wrong and rng.random() < 0.7:
-            idea, rules = wrong.idea, frozenset({wrong.rule} if wrong.rule else set())
-        return Row(
-            kind,
-            prompts.with_idea(problem.prompt, idea),
-            solve(program, rng, rates, frozenset(rules)),
-        )
-    return Row("solve", plain, solve(program, rng, rates))
-
-
-def draw_rows(seed: int, step: int, count: int, prompts: Prompts, lesson: Lesson) -> list[Row]:
-    """The `count` conversations of a training step: a pure function of (seed, step)."""
-    rng = Random(f"{seed}/bootstrap/{step}")
-    kinds = rng.choices(list(lesson.mix), list(lesson.mix.values()), k=count)
-    places = rng.choices(list(lesson.domains), list(lesson.domains.values()), k=count)
-    rows = []
-    for n, (kind, domain) in enumerate(zip(kinds, places, strict=True)):
-        where = domain if kind == "solve" else rng.choice(ARITHMETIC)
-        problem = make_problem(seed, where, "bootstrap", step * count + n)
-        rows.append(make_row(kind, problem, prompts, rng, lesson))
-    return rows
-
-
 @dataclass(frozen=True)
 class Encoded:
     """Token ids of a conversation, end token included, and labels: IGNORE where no loss falls."""
@@ -211,7 +101,7 @@ class Encoded:
     labels: list[int]
 
 
-def encode_rows(rows: list[Row], tokenizer: PreTrainedTokenizerFast) -> list[Encoded]:
+def encode(rows: list[Conversation], tokenizer: PreTrainedTokenizerFast) -> list[Encoded]:
     """Ids and labels of each conversation."""
     heads = [chat_text(tokenizer, row.messages) for row in rows]
     texts = [head + row.reply + END for head, row in zip(heads, rows, strict=True)]
@@ -221,7 +111,7 @@ def encode_rows(rows: list[Row], tokenizer: PreTrainedTokenizerFast) -> list[Enc
     encoded = []
     for row, all_ids, head in zip(rows, ids, head_ids, strict=True):
         labels = [IGNORE] * len(head) + all_ids[len(head) :]
-        if row.kind == "drill":
+        if row.skill == "drill":
             labels = [IGNORE] * len(all_ids)
             for t, i in enumerate(all_ids[2:], 2):
                 if all_ids[t - 1] == signs[0] or tuple(all_ids[t - 2 : t]) == signs[1:]:
@@ -251,68 +141,91 @@ def _reply_loss(
     reply token.
     """
     hidden_BTH = model.model(input_ids=ids_BT, use_cache=False).last_hidden_state
-    targets_BT = labels_BT[:, 1:]
-    keep_BT = targets_BT != IGNORE
+    next_BT = labels_BT[:, 1:]
+    keep_BT = next_BT != IGNORE
     logits_NV = model.lm_head(hidden_BTH[:, :-1][keep_BT])
-    targets_N = targets_BT[keep_BT]
+    next_N = next_BT[keep_BT]
     right_BT = torch.ones_like(keep_BT)
-    right_BT[keep_BT] = logits_NV.detach().argmax(-1) == targets_N
-    return F.cross_entropy(logits_NV, targets_N, reduction="sum"), right_BT.all(-1)
+    right_BT[keep_BT] = logits_NV.detach().argmax(-1) == next_N
+    return F.cross_entropy(logits_NV, next_N, reduction="sum"), right_BT.all(-1)
 
 
 def greedy_exactness(
-    model: Qwen3ForCausalLM, rows: list[Row], tokenizer: PreTrainedTokenizerFast
+    model: Qwen3ForCausalLM, rows: list[Conversation], tokenizer: PreTrainedTokenizerFast
 ) -> dict[str, float]:
     """Share of rows per kind whose whole reply is the greedy continuation of its prompt."""
     hits: dict[str, list[bool]] = {}
     with torch.inference_mode():
-        for row, encoded in zip(rows, encode_rows(rows, tokenizer), strict=True):
+        for row, encoded in zip(rows, encode(rows, tokenizer), strict=True):
             _, right_B = _reply_loss(model, *next(_batches([encoded], 1, 0)))
-            hits.setdefault(row.kind, []).append(bool(right_B[0]))
+            hits.setdefault(row.skill, []).append(bool(right_B[0]))
     return {kind: sum(h) / len(h) for kind, h in sorted(hits.items())}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A phase of training: `params.yaml: bootstrap.phases`; the names are the same there. The rate
+    falls along a cosine to `final_rate` x `learning_rate`.
+    """
+
+    steps: int
+    learning_rate: float
+    final_rate: float
+    warmup: int
+
+    def rate(self, step: int) -> float:
+        fall = 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        warm = min(1.0, (step + 1) / self.warmup)
+        return self.learning_rate * warm * (self.final_rate + (1 - self.final_rate) * fall)
 
 
 def train(
     model: Qwen3ForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
-    draw: Callable[[int], list[Row]],
-    held_out: list[Row],
-    *,
+    draw: Callable[[int], list[Conversation]],
+    held_out: list[Conversation],
+    phase: Phase,
     first: int,
-    steps: int,
-    learning_rate: float,
-    final_rate: float,
-    warmup: int,
     weight_decay: float,
     parts: int,
 ) -> dict[str, float]:
-    """Plain AdamW on the rows of `draw(first)`.. `draw(first + steps - 1)`.
+    """Plain AdamW on the conversations of `draw(first)` to `draw(first + phase.steps - 1)`, each
+    step in `parts` batches.
 
-    The rate falls along a cosine to `final_rate` x the given one. Returns the greedy exactness on
-    the held-out rows, which is also told on stderr every 250 steps.
+    Returns the greedy exactness on the held-out conversations, which also goes to stderr every 250
+    steps.
     """
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay
+        model.parameters(), lr=phase.learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay
     )
-    pad, started = tokenizer.vocab[PAD], time.monotonic()
-    for step in range(steps):
-        fall = 0.5 * (1 + math.cos(math.pi * step / steps))
-        warm = min(1.0, (step + 1) / warmup)
+    started = time.monotonic()
+    for step in range(phase.steps):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate * warm * (final_rate + (1 - final_rate) * fall)
-        encoded = encode_rows(draw(first + step), tokenizer)
-        tokens = sum(label != IGNORE for e in encoded for label in e.labels)
-        total = 0.0
-        for ids_BT, labels_BT in _batches(encoded, parts, pad):
-            loss, _ = _reply_loss(model, ids_BT, labels_BT)
-            (loss / tokens).backward()
-            total += loss.item() / tokens
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+            group["lr"] = phase.rate(step)
+        loss = _step(model, optimizer, encode(draw(first + step), tokenizer), parts, tokenizer)
         if (step + 1) % 250 == 0:
             exact = greedy_exactness(model, held_out, tokenizer)
-            told = ", ".join(f"{kind} {share:.2f}" for kind, share in exact.items())
-            note = f"step {step + 1}, {time.monotonic() - started:.0f} s: loss {total:.3f}; exact: "
-            print(note + told, file=sys.stderr, flush=True)
+            shares = ", ".join(f"{skill} {share:.2f}" for skill, share in exact.items())
+            note = f"step {step + 1}, {time.monotonic() - started:.0f} s: loss {loss:.3f}; exact: "
+            print(note + shares, file=sys.stderr, flush=True)
     return greedy_exactness(model, held_out, tokenizer)
+
+
+def _step(
+    model: Qwen3ForCausalLM,
+    optimizer: torch.optim.Optimizer,
+    encoded: list[Encoded],
+    parts: int,
+    tokenizer: PreTrainedTokenizerFast,
+) -> float:
+    """One optimizer step; its mean loss per token."""
+    tokens = sum(label != IGNORE for e in encoded for label in e.labels)
+    total = 0.0
+    for ids_BT, labels_BT in _batches(encoded, parts, tokenizer.vocab[PAD]):
+        loss, _ = _reply_loss(model, ids_BT, labels_BT)
+        (loss / tokens).backward()
+        total += loss.item() / tokens
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return total

@@ -1,7 +1,9 @@
-"""Chat messages to token ids and sampled ids to text. Needs no model and no engine."""
+"""Chat messages to token ids, and sampled ids to text. Needs no model and no engine."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from rosd_core.tables.row_types import Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -13,8 +15,8 @@ def pad_id(tokenizer: "PreTrainedTokenizerBase") -> int:
 
 
 def decode(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int]) -> str:
-    """The text of sampled ids without special tokens, as their decoder writes it: cleaned up, it
-    could not be mapped back to tokens.
+    """The text of sampled ids without special tokens, exactly as the decoder writes it. Cleaned-up
+    text could not be mapped back to tokens.
     """
     return str(
         tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
@@ -22,7 +24,7 @@ def decode(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int]) -> str:
 
 
 def encode_chat(
-    tokenizer: "PreTrainedTokenizerBase", messages: list[dict[str, str]], thinking: bool = False
+    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], thinking: bool = False
 ) -> list[int]:
     """Chat messages as prompt ids that end where the assistant begins."""
     return tokenizer(chat_text(tokenizer, messages, thinking), add_special_tokens=False)[
@@ -31,13 +33,16 @@ def encode_chat(
 
 
 def chat_text(
-    tokenizer: "PreTrainedTokenizerBase", messages: list[dict[str, str]], thinking: bool = False
+    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], thinking: bool = False
 ) -> str:
     """Chat messages as text that ends where the assistant begins. `thinking` is what templates of
-    reasoning models know as `enable_thinking`; others do not look at it.
+    reasoning models call `enable_thinking`; other templates ignore it.
     """
     return str(
         tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True, enable_thinking=thinking
+            [{"role": m["role"], "content": m["content"]} for m in messages],
+            tokenize=False,
+            add_generation_prompt=True,
+            enable_thinking=thinking,
         )
     )

@@ -14,8 +14,9 @@ _OPEN_THOUGHT = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
 
 
 def after_thinking(raw: str) -> str:
-    """What follows the thinking: blocks are cut out, and all before a closing tag that was never
-    opened (a prompt may open it). A block that never ends is all there is.
+    """The text after the thinking. Closed blocks are removed, and so is everything before a closing
+    tag without an opening one, which may be in the prompt. A block that is never closed leaves
+    nothing.
     """
     text = _CLOSED_THOUGHT.sub("", raw)
     closers = list(_END_OF_THOUGHT.finditer(text))

@@ -27,7 +27,7 @@ _LITERAL_QUOTE = re.compile(r"<error_quote>(.*?)</error_quote>", re.DOTALL)
 
 @dataclass(frozen=True)
 class Reflection:
-    """What was read from a reflector's answer; `status` and `repairs` are enums of the table."""
+    """A parsed reflection; `status` and `repairs` are enums of the table."""
 
     quotes: tuple[str, ...]
     idea: str | None
@@ -85,12 +85,11 @@ def _json_sections(text: str) -> list[tuple[str, str, bool]]:
 
 
 def parse_reflection(raw: str, kind: str, finish_reason: str) -> Reflection:
-    """Read quotes and idea. Never raises: what is missing is said in `status`, what was mended in
-    `repairs`.
+    """Read quotes and idea. Never raises: `status` says what is missing, `repairs` what was fixed.
 
     Reasoning before the answer is ignored (`thought`), so are code fences (`fence`); a tag that is
     not closed ends where the next one starts (`unclosed`); several explanations are joined
-    (`several_ideas`); a JSON object may stand for the tags (`json`).
+    (`several_ideas`); a JSON object may replace the tags (`json`).
     """
     repairs = []
     text = after_thinking(raw)
@@ -102,7 +101,7 @@ def parse_reflection(raw: str, kind: str, finish_reason: str) -> Reflection:
     if not sections and (sections := _json_sections(text)):
         repairs.append("json")
     if sections and sections[-1][0] == "idea" and not sections[-1][2] and finish_reason == "length":
-        sections.pop()  # the idea was cut off: half of it may say the opposite
+        sections.pop()  # the idea was cut off: half of it may mean the opposite
     repairs += ["unclosed"] * any(not closed for _, _, closed in sections)
     quotes = [content.strip("\r\n") for name, content, _ in sections if name == "quote"]
     ideas = [content.strip() for name, content, _ in sections if name == "idea"]
@@ -119,11 +118,11 @@ def parse_reflection(raw: str, kind: str, finish_reason: str) -> Reflection:
 
 
 def parse_constrained(raw: str, response: str, finish_reason: str) -> Reflection:
-    """Read a reflection that was decoded under the quote grammar: only quotes in the very tags of
-    the grammar count, and each is a piece of the response.
+    """Read a reflection that was decoded under the quote grammar. Only quotes in exactly the
+    grammar's tags count; each is a piece of the response.
 
-    Elsewhere the grammar leaves the reflector free, so that a misspelt tag there, which
-    `parse_reflection` would mend, could hold anything.
+    Elsewhere the reflector writes freely, so a misspelt tag, which `parse_reflection` would repair,
+    could hold anything.
     """
     loose = parse_reflection(raw, "wrong", finish_reason)
     found = (quote for quote in _LITERAL_QUOTE.findall(raw) if quote.strip())
@@ -135,7 +134,7 @@ def parse_constrained(raw: str, response: str, finish_reason: str) -> Reflection
 
 
 def without_quotes(raw: str, quotes: Sequence[str]) -> str:
-    """What the reflector wrote beside its quotes: it can tell between several places of a quote."""
+    """What the reflector wrote apart from its quotes; it helps to choose between several places."""
     text = _TAG.sub(" ", raw)
     for quote in quotes:
         text = text.replace(quote, " ", 1)

@@ -1,129 +1,136 @@
-"""Reflection: who reflects on what with which peer, and how the reflector's answer is written and
-read.
-"""
+"""Rows of the table `reflections`: the reflector's prompt, its answer, and what is read from it."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from rosd_core.errors import RosdError
-from rosd_core.prompts.fit import fit
-from rosd_core.prompts.templates import Messages, Prompts
+from rosd_core.prompts.chat import decode
+from rosd_core.prompts.fit import FittedPrompt, PromptBuilder
 from rosd_core.prompts.thinking import without_thinking
-from rosd_core.reflect.parse import parse_constrained, parse_reflection
+from rosd_core.reflect.parse import Reflection, parse_constrained, parse_reflection
+from rosd_core.sampling.engine import Completion, Decoding, Engine, Request
 from rosd_core.seeds import row_seed
+from rosd_core.tables.row_types import ReflectionRow
 
-if TYPE_CHECKING:  # torch is needed where an engine runs, not to parse
+if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from rosd_core.sampling.engine import Decoding, Engine
+# the response that may be quoted -> the grammar of a reflection on it, None: no restriction
+Grammar = Callable[[str], str | None]
+
+
+@dataclass(frozen=True)
+class ReflectionTask:
+    """A rollout with its peer, and what the reflector reads (None where it is skipped)."""
+
+    rollout_id: str
+    problem_id: str
+    kind: str
+    peer_id: str | None
+    skip_reason: str | None
+    response: str
+    prompt: FittedPrompt | None
 
 
 def reflection_tasks(
-    problems: pl.DataFrame,
-    rollouts: pl.DataFrame,
-    peers: pl.DataFrame,
-    prompts: Prompts,
-    tokenizer: "PreTrainedTokenizerBase",
-    longest: int,
-) -> list[dict[str, Any]]:
-    """One task per rollout, in the order of the rollouts: the columns of `peers` and the
-    reflector's messages, of at most `longest` tokens.
+    problems: pl.DataFrame, rollouts: pl.DataFrame, peers: pl.DataFrame, builder: PromptBuilder
+) -> list[ReflectionTask]:
+    """One task per rollout, in the order of the rollouts; `peers` is what `choose_peers` returned.
 
     Raises RosdError for a rollout of a problem that the problems table does not hold.
     """
-    from rosd_core.prompts.chat import encode_chat
-
-    def encode(messages: Messages) -> list[int]:
-        return encode_chat(tokenizer, messages, prompts.thinking)
-
-    by_id = {p["problem_id"]: p for p in problems.iter_rows(named=True)}
+    by_id = {problem["problem_id"]: problem for problem in problems.iter_rows(named=True)}
     response = dict(rollouts.select("rollout_id", "response").iter_rows())
     tasks = []
-    for task in peers.iter_rows(named=True):
-        if task["problem_id"] not in by_id:
+    for row in peers.iter_rows(named=True):
+        rollout_id, problem = row["rollout_id"], by_id.get(row["problem_id"])
+        if problem is None:
             raise RosdError(
-                f"rollout {task['rollout_id']}: problem {task['problem_id']} "
-                "is not in the problems table."
+                f"rollout {rollout_id}: problem {row['problem_id']} is not in the problems table."
             )
-        problem, own = by_id[task["problem_id"]], response[task["rollout_id"]]
-        known = {
-            "problem": problem["prompt"],
-            "gold": problem["answer"],
-            "system": problem["system"],
-        }
-        asked = None
-        if task["skip_reason"] is None and task["kind"] == "correct":
-            asked = fit(
-                prompts.reflect_correct, encode, longest, task["rollout_id"], **known, correct=own
-            )
-        elif task["skip_reason"] is None:
-            peer = without_thinking(response[task["peer_id"]])
-            asked = fit(
-                prompts.reflect_wrong,
-                encode,
-                longest,
-                task["rollout_id"],
-                **known,
-                correct=peer,
-                wrong=own,
-            )
-        read = asdict(asked) if asked else {"messages": None, "ids": None, "shortened": None}
-        tasks.append(task | read | {"response": own})
+        prompt = None
+        if row["skip_reason"] is None:
+            peer = response.get(row["peer_id"])
+            prompt = _prompt(row, problem, response[rollout_id], peer, builder)
+        tasks.append(ReflectionTask(**row, response=response[rollout_id], prompt=prompt))
     return tasks
 
 
+def _prompt(
+    row: dict, problem: dict, response: str, peer: str | None, builder: PromptBuilder
+) -> FittedPrompt:
+    """The reflector's prompt: a wrong response beside its peer, or a correct one alone."""
+    prompts, parts = builder.prompts, {"problem": problem["prompt"], "gold": problem["answer"]}
+    if row["kind"] == "correct" or peer is None:
+        template, parts = prompts.reflect_correct, parts | {"correct": response}
+    else:
+        parts |= {"correct": without_thinking(peer), "wrong": response}
+        template = prompts.reflect_wrong
+    return builder.build(template, row["rollout_id"], problem["system"], **parts)
+
+
+def quote_grammar_of(quote_chars: tuple[int, int] | None) -> Grammar:
+    """The grammar under which only pieces of a response, of these lengths, can be quoted."""
+    if quote_chars is None:
+        return lambda response: None
+    from rosd_core.sampling.quote_grammar import quote_grammar  # needs llguidance
+
+    return lambda response: quote_grammar(response, *quote_chars)
+
+
 def reflect_rows(
-    tasks: Sequence[dict[str, Any]],
-    engine: "Engine",
+    tasks: Sequence[ReflectionTask],
+    engine: Engine,
     tokenizer: "PreTrainedTokenizerBase",
-    decoding: "Decoding",
-    seed: int,
-    iteration: str,
-    quote_chars: tuple[int, int] | None,
-) -> list[dict[str, Any]]:
-    """Rows of the table `reflections`: the reflector's words, and quotes and idea read from them.
-
-    With `quote_chars` (shortest, longest) a grammar allows only pieces of the response as quotes.
+    decoding: Decoding,
+    seeds: tuple[int, str],
+    grammar: Grammar,
+) -> list[ReflectionRow]:
+    """The reflector's answers, with quotes and idea read from them. `seeds` are the stage's seed
+    and the iteration. The grammar restricts reflections on wrong responses.
     """
-    from rosd_core.prompts.chat import decode
-    from rosd_core.sampling.engine import Request
-
-    def grammar(task: dict[str, Any]) -> str | None:
-        if quote_chars is None or task["kind"] == "correct":
-            return None
-        from rosd_core.sampling.quote_grammar import quote_grammar
-
-        return quote_grammar(task["response"], *quote_chars)
-
-    asked = [t for t in tasks if t["messages"] is not None]
-    grammars = {t["rollout_id"]: grammar(t) for t in asked}
-    requests = [
-        Request(
-            t["rollout_id"],
-            t["ids"],
-            row_seed(seed, iteration, t["rollout_id"]),
-            grammars[t["rollout_id"]],
-        )
-        for t in asked
-    ]
-    answers = dict(
-        zip((t["rollout_id"] for t in asked), engine.generate(requests, decoding), strict=True)
-    )
-    rows = []
+    requests = []
     for task in tasks:
-        row = {k: v for k, v in task.items() if k not in ("response", "ids")}
-        row |= dict.fromkeys(("raw", "idea", "quotes", "repairs"))
-        row["status"] = "skipped"
-        if task["rollout_id"] in answers:
-            answer = answers[task["rollout_id"]]
-            raw = decode(tokenizer, answer.token_ids)
-            if grammars[task["rollout_id"]]:
-                parsed = parse_constrained(raw, task["response"], answer.finish_reason)
-            else:
-                parsed = parse_reflection(raw, task["kind"], answer.finish_reason)
-            row |= {"raw": raw} | asdict(parsed)
-        rows.append(row)
-    return rows
+        if task.prompt is not None:
+            seed = row_seed(*seeds, task.rollout_id)
+            own = grammar(task.response) if task.kind == "wrong" else None
+            requests.append(Request(task.rollout_id, task.prompt.ids, seed, own))
+    completions = engine.generate(requests, decoding)
+    answers = {
+        request.row_id: (decode(tokenizer, completion.token_ids), completion, request.grammar)
+        for request, completion in zip(requests, completions, strict=True)
+    }
+    return [_row(task, answers.get(task.rollout_id)) for task in tasks]
+
+
+def _row(task: ReflectionTask, answer: tuple[str, Completion, str | None] | None) -> ReflectionRow:
+    row: ReflectionRow = {
+        "rollout_id": task.rollout_id,
+        "problem_id": task.problem_id,
+        "kind": task.kind,
+        "peer_id": task.peer_id,
+        "messages": None,
+        "shortened": None,
+        "raw": None,
+        "idea": None,
+        "quotes": None,
+        "status": "skipped",
+        "repairs": None,
+        "skip_reason": task.skip_reason,
+    }
+    if answer is not None and task.prompt is not None:
+        raw, completion, grammar = answer
+        reflection = _read(raw, task, completion.finish_reason, grammar)
+        row["messages"], row["shortened"] = task.prompt.messages, task.prompt.shortened
+        row["raw"], row["idea"], row["quotes"] = raw, reflection.idea, reflection.quotes
+        row["status"], row["repairs"] = reflection.status, reflection.repairs
+    return row
+
+
+def _read(raw: str, task: ReflectionTask, finish_reason: str, grammar: str | None) -> Reflection:
+    if grammar is not None:
+        return parse_constrained(raw, task.response, finish_reason)
+    return parse_reflection(raw, task.kind, finish_reason)

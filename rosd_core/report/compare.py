@@ -4,12 +4,13 @@ An *arm* is one method run for all iterations with one seed. Arms of one seed sh
 evaluation and the first iteration's rollouts, so that differences between methods are paired.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
+
+from rosd_core.evaluate.stats import bootstrap_interval
 
 IN, OUT = "in domain", "out of domain"
 
@@ -41,17 +42,25 @@ def arm_accuracy(samples: pl.DataFrame, trained: Sequence[str]) -> pl.DataFrame:
     )
 
 
-def interval(values: Sequence[float], confidence: float, resamples: int) -> tuple[float, ...]:
-    """Mean of the values (one per seed) and its percentile bootstrap interval over them: (mean,
-    low, high).
-
-    With five seeds it is a rough one: the bootstrap knows no value beyond those seen.
+def arm_values(
+    accuracy: pl.DataFrame,
+    samples: pl.DataFrame,
+    trained: Sequence[str],
+    last: str,
+    costs: Mapping[str, Any],
+) -> dict[str, float]:
+    """The quantities of one arm after its last iteration: accuracies, changes from base, and costs
+    (its JSON: seconds per stage and share of supervised tokens).
     """
-    values_S = np.asarray(values, dtype=float)
-    draws = np.random.default_rng(0).integers(0, len(values_S), (resamples, len(values_S)))
-    edges = [(1 - confidence) / 2, (1 + confidence) / 2]
-    low, high = np.quantile(values_S[draws].mean(1), edges)
-    return float(values_S.mean()), float(low), float(high)
+    end = accuracy.filter(iteration=last)
+    values = {r["domain"]: r["accuracy"] for r in end.iter_rows(named=True)}
+    values |= {f"change {r['domain']}": r["change"] for r in end.iter_rows(named=True)}
+    length = samples.filter(pl.col("iteration") == last, pl.col("domain").is_in(list(trained)))
+    return values | {
+        "response tokens": length["response_tokens"].mean(),
+        "supervised %": 100 * costs["supervised_token_share"],
+        "seconds": sum(costs["seconds"].values()),
+    }
 
 
 def summarise(
@@ -59,64 +68,70 @@ def summarise(
 ) -> pl.DataFrame:
     """One row per method and quantity, from `results` (method, seed, quantity, value).
 
-    Columns: method, quantity, mean, low, high; and difference, difference_low, difference_high, the
-    mean over seeds of the difference to the baseline *at the same seed*. Null for the baseline.
+    Columns: method, quantity, seeds, mean, low, high; and difference, difference_low,
+    difference_high, the mean over seeds of the difference to the baseline *at the same seed*. Null
+    for the baseline.
     """
     base = dict(results.filter(method=baseline).select(_KEY, "value").iter_rows())
     rows = []
     for (method, quantity), group in results.group_by("method", "quantity", maintain_order=True):
         row: dict[str, Any] = {"method": method, "quantity": quantity, "seeds": len(group)}
-        names, against = ("mean", "low", "high"), _DIFFERENCE
-        told = interval(group["value"].to_list(), confidence, resamples)
-        row |= dict(zip(names, told, strict=True)) | dict.fromkeys(against)
+        values = group["value"].to_list()
+        row |= dict(zip(_MEAN, bootstrap_interval(values, confidence, resamples, 0), strict=True))
         pairs = [
             value - base[key]
             for key, value in group.select(_KEY, "value").iter_rows()
             if key in base
         ]
+        row |= dict.fromkeys(_DIFFERENCE)
         if method != baseline and pairs:
-            row |= dict(zip(against, interval(pairs, confidence, resamples), strict=True))
+            interval = bootstrap_interval(pairs, confidence, resamples, 0)
+            row |= dict(zip(_DIFFERENCE, interval, strict=True))
         rows.append(row)
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
 _KEY = pl.format("{}/{}", "seed", "quantity").alias("key")
+_MEAN = ("mean", "low", "high")
 _DIFFERENCE = ("difference", "difference_low", "difference_high")
 
 
-def cells(
+def _by_cell(summary: pl.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(row["method"], row["quantity"]): row for row in summary.iter_rows(named=True)}
+
+
+def mean_cells(
     summary: pl.DataFrame, methods: Sequence[str], quantities: Sequence[str], best_of: Sequence[str]
 ) -> list[list[str]]:
-    """The table as text: a row per method, a cell `mean [low, high]` per quantity; the best mean of
-    the quantities in `best_of` (the highest) stands between `**`.
+    """The table as text: a row per method, a cell `mean [low, high]` per quantity; the highest mean
+    of the quantities in `best_of` is set in `**`.
     """
-    known = {(r["method"], r["quantity"]): r for r in summary.iter_rows(named=True)}
-    shown = [m for m in methods if any((m, q) in known for q in quantities)]
-    best = {q: max(known[m, q]["mean"] for m in shown) for q in best_of}
+    cells = _by_cell(summary)
+    present = [m for m in methods if any((m, q) in cells for q in quantities)]
+    best = {q: max(cells[m, q]["mean"] for m in present) for q in best_of}
     rows = []
-    for method in shown:
+    for method in present:
         row = [method]
         for quantity in quantities:
-            told = known[method, quantity]
-            text = f"{told['mean']:.1f}"
-            text = f"**{text}**" if told["mean"] == best.get(quantity) else text
-            row.append(f"{text} [{told['low']:.1f}, {told['high']:.1f}]")
+            cell = cells[method, quantity]
+            text = f"{cell['mean']:.1f}"
+            text = f"**{text}**" if cell["mean"] == best.get(quantity) else text
+            row.append(f"{text} [{cell['low']:.1f}, {cell['high']:.1f}]")
         rows.append(row)
     return rows
 
 
-def differences(summary: pl.DataFrame, methods: Sequence[str], quantities: Sequence[str]) -> list:
+def difference_cells(
+    summary: pl.DataFrame, methods: Sequence[str], quantities: Sequence[str]
+) -> list[list[str]]:
     """The same for the paired differences to the baseline."""
-    known = {(r["method"], r["quantity"]): r for r in summary.iter_rows(named=True)}
+    cells = _by_cell(summary)
     rows = []
     for method in methods:
-        told = [known[method, q] for q in quantities if (method, q) in known]
-        if told and all(t["difference"] is not None for t in told):
-            text = [
-                "{difference:+.1f} [{difference_low:+.1f}, {difference_high:+.1f}]".format(**t)
-                for t in told
-            ]
-            rows.append([method, *text])
+        found = [cells[method, q] for q in quantities if (method, q) in cells]
+        if found and all(cell["difference"] is not None for cell in found):
+            text = "{difference:+.1f} [{difference_low:+.1f}, {difference_high:+.1f}]"
+            rows.append([method, *(text.format(**cell) for cell in found)])
     return rows
 
 

@@ -1,24 +1,27 @@
-"""Rollout: problems to requests, completions to graded rows."""
+"""Rows of the table `rollouts`: problems to requests, completions to graded responses."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import polars as pl
-from transformers import PreTrainedTokenizerBase
 
 from rosd_core.errors import RosdError
 from rosd_core.graders.graders import GRADERS, Verdict
-from rosd_core.prompts.chat import decode, encode_chat
-from rosd_core.prompts.fit import fit
-from rosd_core.prompts.templates import Messages, Prompts
+from rosd_core.prompts.chat import decode
+from rosd_core.prompts.fit import PromptBuilder
 from rosd_core.sampling.engine import Completion, Request
 from rosd_core.seeds import row_seed
-from rosd_core.tables.shards import Rows
+from rosd_core.tables.row_types import ProblemRow, RolloutRow
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
-def sample_problems(problems: pl.DataFrame, count: int | str, seed: int, iteration: str) -> Rows:
-    """`count` problems (or `all`) drawn without replacement for an iteration: its name is the only
-    thing that matters.
+def sample_problems(
+    problems: pl.DataFrame, count: int | str, seed: int, iteration: str
+) -> list[ProblemRow]:
+    """`count` problems (or `all`) drawn without replacement. The choice depends only on the seed
+    and the iteration's name.
 
     Raises RosdError where the table holds fewer.
     """
@@ -28,11 +31,16 @@ def sample_problems(problems: pl.DataFrame, count: int | str, seed: int, iterati
             f"rollout.problems = {count}, but the problems table has {len(problems)} of split "
             "train. Ask for fewer, or raise train of a domain in prepare.domains."
         )
-    rows = problems.to_dicts()
+    rows = problem_rows(problems)
     return sorted(rows, key=lambda r: row_seed(seed, "problem", iteration, r["problem_id"]))[:count]
 
 
-def grade(problem: dict[str, Any], response: str) -> Verdict:
+def problem_rows(problems: pl.DataFrame) -> list[ProblemRow]:
+    """The rows of a problems table, which `read_table` has checked."""
+    return problems.to_dicts()  # pyright: ignore[reportReturnType] (checked against the schema)
+
+
+def grade(problem: ProblemRow, response: str) -> Verdict:
     """The verdict of the problem's grader. Raises RosdError for a grader that does not exist."""
     if problem["grader"] not in GRADERS:
         raise RosdError(
@@ -43,49 +51,35 @@ def grade(problem: dict[str, Any], response: str) -> Verdict:
 
 
 def rollout_requests(
-    problems: Sequence[dict[str, Any]],
-    samples: int,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Prompts,
-    seed: int,
-    name: str,
-    longest: int,
+    problems: Sequence[ProblemRow], samples: int, builder: PromptBuilder, seed: int, name: str
 ) -> tuple[list[Request], dict[str, str | None]]:
-    """`samples` requests per problem, problem by problem, each with a seed of its own; row id
-    problem_id/sample. And by problem_id, what its prompt lacks to fit `longest` tokens.
+    """`samples` requests per problem, problem by problem, each with a seed of its own and the row
+    id problem_id/sample; and per problem_id, how its prompt was shortened.
     """
     requests, shortened = [], {}
-
-    def encode(messages: Messages) -> list[int]:
-        return encode_chat(tokenizer, messages, prompts.thinking)
-
     for problem in problems:
-        asked = fit(
-            prompts.plain,
-            encode,
-            longest,
-            problem["problem_id"],
-            problem["system"],
-            problem=problem["prompt"],
+        problem_id = problem["problem_id"]
+        prompt = builder.build(
+            builder.prompts.plain, problem_id, problem["system"], problem=problem["prompt"]
         )
-        ids, shortened[problem["problem_id"]] = tuple(asked.ids), asked.shortened
-        for g in range(samples):
-            row_id = f"{problem['problem_id']}/{g}"
+        ids, shortened[problem_id] = tuple(prompt.ids), prompt.shortened
+        for sample in range(samples):
+            row_id = f"{problem_id}/{sample}"
             requests.append(Request(row_id, ids, row_seed(seed, name, row_id)))
     return requests, shortened
 
 
 def rollout_rows(
-    problems: Sequence[dict[str, Any]],
+    problems: Sequence[ProblemRow],
     requests: Sequence[Request],
     completions: Sequence[Completion],
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: "PreTrainedTokenizerBase",
     model: str,
-    shortened: dict[str, str | None],
-) -> Rows:
-    """Rows of the table `rollouts`: what was sampled and what the grader says of it."""
-    by_id = {p["problem_id"]: p for p in problems}
-    rows = []
+    shortened: Mapping[str, str | None],
+) -> list[RolloutRow]:
+    """What was sampled, and the grader's verdict on it; `model` is the weights' fingerprint."""
+    by_id = {problem["problem_id"]: problem for problem in problems}
+    rows: list[RolloutRow] = []
     for request, completion in zip(requests, completions, strict=True):
         problem_id, _, sample = request.row_id.rpartition("/")
         response = decode(tokenizer, completion.token_ids)

@@ -4,7 +4,8 @@
 continuation does not depend on the order or the number of rows beside it, because each row brings
 its own seed. Any engine (CPU loop, vLLM, Ray workers) fits behind this interface.
 
-Dimension names: B row, U unique prompt, T token, V vocabulary.
+To add an engine: a module beside this one, a branch in `open_engine`, its name in
+rosd_core/config/params.py, and a test.
 """
 
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How to sample; temperature 0 is greedy."""
+    """How to sample; temperature 0 = greedy."""
 
     temperature: float
     top_p: float
@@ -53,9 +54,9 @@ class Completion:
 
 
 class Engine(Protocol):
-    """What a stage needs of an engine."""
+    """What a stage uses of an engine: `generate`, and the longest sequence that it takes."""
 
-    context: int
+    context_length: int
 
     def generate(self, requests: Sequence[Request], decoding: Decoding) -> list[Completion]: ...
 

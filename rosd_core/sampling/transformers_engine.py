@@ -4,6 +4,7 @@ Dimension names: B row, U unique prompt, T token, V vocabulary.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ from rosd_core.sampling.draw import draw, sampling_logp, uniform
 from rosd_core.sampling.engine import Completion, Decoding, Request
 
 if TYPE_CHECKING:
+    from llguidance import LLMatcher
+
     from rosd_core.sampling.quote_grammar import TokenMasks
 
 
@@ -67,9 +70,42 @@ def _new_cache(model: PreTrainedModel, capacity: int) -> Cache:
     return cache
 
 
+@dataclass
+class _Row:
+    """A request with what has been sampled for it so far."""
+
+    request: Request
+    matcher: "LLMatcher | None"
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+
+@dataclass
+class _Live:
+    """The rows of a batch that are still decoded: their cache, the mask of the tokens in it, and
+    which have ended and wait to be dropped.
+    """
+
+    rows: list[_Row]
+    cache: Cache
+    mask_BT: torch.Tensor
+    ended_B: torch.Tensor
+
+    def drop_ended(self, token_B: torch.Tensor) -> torch.Tensor:
+        """Drop the rows that have ended once they are a quarter of the batch; the tokens of the
+        rows that are left.
+        """
+        if int(self.ended_B.sum()) * 4 < len(self.rows):
+            return token_B
+        keep = (~self.ended_B).nonzero().squeeze(1)
+        self.cache.batch_select_indices(keep)
+        self.rows = [self.rows[b] for b in keep.tolist()]
+        self.ended_B, self.mask_BT = self.ended_B[keep], self.mask_BT[keep]
+        return token_B[keep]
+
+
 class TransformersEngine:
-    """The CPU engine: one prefill per distinct prompt, a static cache, SDPA and inverse-CDF
-    sampling.
+    """One prefill per distinct prompt, a static cache, SDPA and inverse-CDF sampling.
 
     `batch_rows` bounds the rows decoded together.
     """
@@ -85,7 +121,7 @@ class TransformersEngine:
         self.model, self.pad_id, self.batch_rows = model.eval(), pad_id, batch_rows
         self.tokenizer, self.masks = tokenizer, None
         self.stop_ids = torch.tensor(sorted(stop_ids), device=model.device)
-        self.context = context_length(model.config)
+        self.context_length = context_length(model.config)
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request], decoding: Decoding) -> list[Completion]:
@@ -95,50 +131,55 @@ class TransformersEngine:
         context.
         """
         for request in requests:
-            need = len(request.prompt_ids) + decoding.max_new_tokens
-            if need > self.context:
-                raise RosdError(
-                    f"row {request.row_id}: a prompt of {len(request.prompt_ids)} tokens and "
-                    f"{decoding.max_new_tokens} new ones need {need} positions; the model has "
-                    f"{self.context}. Shorten the prompt or max_new_tokens."
-                )
-            if not request.prompt_ids:
-                raise RosdError(f"row {request.row_id}: the prompt has no token.")
+            self._refuse_overlong(request, decoding.max_new_tokens)
         order = sorted(range(len(requests)), key=lambda i: len(requests[i].prompt_ids))
         done: dict[int, Completion] = {}
         for start in range(0, len(order), self.batch_rows):
-            rows = order[start : start + self.batch_rows]
-            for i, completion in zip(
-                rows, self._decode([requests[i] for i in rows], decoding), strict=True
-            ):
-                done[i] = completion
+            batch = order[start : start + self.batch_rows]
+            completions = self._decode([requests[i] for i in batch], decoding)
+            done |= dict(zip(batch, completions, strict=True))
         return [done[i] for i in range(len(requests))]
 
+    def _refuse_overlong(self, request: Request, max_new: int) -> None:
+        if not request.prompt_ids:
+            raise RosdError(f"row {request.row_id}: the prompt has no token.")
+        needed = len(request.prompt_ids) + max_new
+        if needed > self.context_length:
+            raise RosdError(
+                f"row {request.row_id}: a prompt of {len(request.prompt_ids)} tokens and "
+                f"{max_new} new ones need {needed} positions; the model has "
+                f"{self.context_length}. Shorten the prompt or max_new_tokens."
+            )
+
     def _token_masks(self, vocabulary: int) -> "TokenMasks":
+        """The grammar library's view of the tokenizer, opened once."""
         from rosd_core.sampling.quote_grammar import TokenMasks
 
-        backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        if backend is None:
-            raise RosdError("grammars need a fast tokenizer (tokenizer.json) in the model folder.")
-        return TokenMasks(backend.to_str(), vocabulary, self.stop_ids.tolist())
+        if self.masks is None:
+            backend = getattr(self.tokenizer, "backend_tokenizer", None)
+            if backend is None:
+                raise RosdError(
+                    "grammars need a fast tokenizer (tokenizer.json) in the model folder."
+                )
+            self.masks = TokenMasks(backend.to_str(), vocabulary, self.stop_ids.tolist())
+        return self.masks
 
     def _prefill(
         self, requests: Sequence[Request], max_new: int
     ) -> tuple[Cache, torch.Tensor, torch.Tensor]:
-        """Run each distinct prompt once; returns the cache, the last logits and the mask, expanded
-        to the rows.
+        """Run each distinct prompt once; the cache, the last logits and the mask, expanded to the
+        rows. Padding is on the left, so that every row writes its next token into the same slot.
         """
         prompts = list(dict.fromkeys(tuple(r.prompt_ids) for r in requests))
-        where = {prompt: u for u, prompt in enumerate(prompts)}
+        index = {prompt: u for u, prompt in enumerate(prompts)}
         longest = max(map(len, prompts))
         ids_UT = torch.full((len(prompts), longest), self.pad_id)
         mask_UT = torch.zeros(len(prompts), longest, dtype=torch.long)
-        for u, prompt in enumerate(
-            prompts
-        ):  # left padding: every row writes its next token into the same slot
+        for u, prompt in enumerate(prompts):
             ids_UT[u, longest - len(prompt) :] = torch.tensor(prompt)
             mask_UT[u, longest - len(prompt) :] = 1
-        ids_UT, mask_UT = ids_UT.to(self.model.device), mask_UT.to(self.model.device)
+        device = self.model.device
+        ids_UT, mask_UT = ids_UT.to(device), mask_UT.to(device)
         cache = _new_cache(self.model, longest + max_new)
         out = self.model(
             input_ids=ids_UT,
@@ -148,79 +189,67 @@ class TransformersEngine:
             use_cache=True,
             logits_to_keep=1,
         )
-        rows = torch.tensor(
-            [where[tuple(r.prompt_ids)] for r in requests], device=self.model.device
-        )
-        cache.batch_select_indices(rows)
-        return cache, out.logits[:, -1][rows], mask_UT[rows]
+        rows_B = torch.tensor([index[tuple(r.prompt_ids)] for r in requests], device=device)
+        cache.batch_select_indices(rows_B)
+        return cache, out.logits[:, -1][rows_B], mask_UT[rows_B]
 
     def _decode(self, requests: Sequence[Request], decoding: Decoding) -> list[Completion]:
-        """Decode one batch; rows that are finished leave the batch once a quarter of it is."""
-        seeds = np.array([r.seed for r in requests], dtype=np.uint64)
+        """Decode one batch."""
         cache, logits_BV, mask_BT = self._prefill(requests, decoding.max_new_tokens)
-        if self.masks is None and any(r.grammar for r in requests):
-            self.masks = self._token_masks(logits_BV.shape[1])
-        ids: list[list[int]] = [[] for _ in requests]
-        logps: list[list[float]] = [[] for _ in requests]
-        matchers = [
-            self.masks.start(r.row_id, r.grammar) if self.masks and r.grammar else None
-            for r in requests
-        ]
-        live = torch.arange(
-            len(requests), device=logits_BV.device
-        )  # (B,) row of the batch -> index of the request
-        ended = torch.zeros(len(requests), dtype=torch.bool, device=logits_BV.device)
+        rows = [_Row(request, self._matcher(request, logits_BV.shape[1])) for request in requests]
+        ended_B = torch.zeros(len(rows), dtype=torch.bool, device=logits_BV.device)
+        live = _Live(list(rows), cache, mask_BT, ended_B)
         for step in range(decoding.max_new_tokens):
-            if self.masks and any(matchers):
-                logits_BV = self.masks.apply(logits_BV, [matchers[i] for i in live.tolist()])
-            token_B, logp_B = self._next(logits_BV, seeds[live.cpu().numpy()], step, decoding)
-            rows = zip(
-                live.tolist(), ended.tolist(), token_B.tolist(), logp_B.tolist(), strict=True
-            )
-            for i, over, token, logp in rows:
-                if not over:
-                    ids[i].append(token)
-                    logps[i].append(logp)
-                    if self.masks and (matcher := matchers[i]) is not None:
-                        self.masks.accept(matcher, token, requests[i].row_id)
-            ended = ended | torch.isin(token_B, self.stop_ids)
-            if bool(ended.all()) or step + 1 == decoding.max_new_tokens:
+            token_B = self._sample(live, logits_BV, step, decoding)
+            live.ended_B = live.ended_B | torch.isin(token_B, self.stop_ids)
+            if bool(live.ended_B.all()) or step + 1 == decoding.max_new_tokens:
                 break
-            if int(ended.sum()) * 4 >= len(ended):
-                keep = (~ended).nonzero().squeeze(1)
-                cache.batch_select_indices(keep)
-                live, ended, token_B, mask_BT = (
-                    live[keep],
-                    ended[keep],
-                    token_B[keep],
-                    mask_BT[keep],
-                )
-            mask_BT = torch.cat([mask_BT, mask_BT.new_ones(len(live), 1)], dim=1)
-            logits_BV = self.model(
-                input_ids=token_B.unsqueeze(1),
-                attention_mask=mask_BT,
-                position_ids=mask_BT.sum(-1, keepdim=True) - 1,
-                past_key_values=cache,
-                use_cache=True,
-            ).logits[:, -1]
+            logits_BV = self._forward(live, live.drop_ended(token_B))
         stops = set(self.stop_ids.tolist())
         return [
-            Completion(i, p, "stop" if i[-1] in stops else "length")
-            for i, p in zip(ids, logps, strict=True)
+            Completion(row.ids, row.logprobs, "stop" if row.ids[-1] in stops else "length")
+            for row in rows
         ]
 
-    @staticmethod
-    def _next(
-        logits_BV: torch.Tensor, seeds: np.ndarray, step: int, how: Decoding
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The next token of each row and its log-probability, (B,) and (B,)."""
-        if how.temperature == 0:
+    def _matcher(self, request: Request, vocabulary: int) -> "LLMatcher | None":
+        if not request.grammar:
+            return None
+        return self._token_masks(vocabulary).start(request.row_id, request.grammar)
+
+    def _forward(self, live: _Live, token_B: torch.Tensor) -> torch.Tensor:
+        """Logits after one more token per row, (B, V)."""
+        live.mask_BT = torch.cat([live.mask_BT, live.mask_BT.new_ones(len(live.rows), 1)], dim=1)
+        return self.model(
+            input_ids=token_B.unsqueeze(1),
+            attention_mask=live.mask_BT,
+            position_ids=live.mask_BT.sum(-1, keepdim=True) - 1,
+            past_key_values=live.cache,
+            use_cache=True,
+        ).logits[:, -1]
+
+    def _sample(
+        self, live: _Live, logits_BV: torch.Tensor, step: int, decoding: Decoding
+    ) -> torch.Tensor:
+        """The next token of each row, (B,); appended to the rows that have not ended."""
+        matchers = [row.matcher for row in live.rows]
+        if self.masks is not None and any(matchers):
+            logits_BV = self.masks.apply(logits_BV, matchers)
+        if decoding.temperature == 0:
             logp_BV = torch.log_softmax(logits_BV.float(), dim=-1)
             token_B = logp_BV.argmax(-1)
         else:
-            logp_BV = sampling_logp(logits_BV, how.temperature, how.top_p)
-            token_B = draw(logp_BV, torch.from_numpy(uniform(seeds, step)))
-        return token_B, logp_BV.gather(1, token_B.unsqueeze(1)).squeeze(1)
+            seeds_B = np.array([row.request.seed for row in live.rows], dtype=np.uint64)
+            logp_BV = sampling_logp(logits_BV, decoding.temperature, decoding.top_p)
+            token_B = draw(logp_BV, torch.from_numpy(uniform(seeds_B, step)))
+        logp_B = logp_BV.gather(1, token_B.unsqueeze(1)).squeeze(1)
+        sampled = zip(token_B.tolist(), logp_B.tolist(), live.ended_B.tolist(), strict=True)
+        for row, (token, logprob, ended) in zip(live.rows, sampled, strict=True):
+            if not ended:
+                row.ids.append(token)
+                row.logprobs.append(logprob)
+                if self.masks is not None and row.matcher is not None:
+                    self.masks.accept(row.matcher, token, row.request.row_id)
+        return token_B
 
 
 def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:

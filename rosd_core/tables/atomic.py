@@ -1,4 +1,4 @@
-"""The one way in which a file or a folder is written: under a temporary name, then renamed."""
+"""Atomic writing: everything is written under a temporary name and then renamed."""
 
 import json
 import shutil
@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it takes that name, on failure it goes."""
+    """Yield a temporary path beside `path`: renamed to `path` on success, deleted on failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = _temporary(path)
     try:
         yield temporary
         temporary.replace(path)
@@ -22,10 +26,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path`; on success it takes the place of `path`, on failure it
-    goes.
+    """Yield an empty folder beside `path`: it replaces `path` on success and is deleted on
+    failure.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = _temporary(path)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:

@@ -1,4 +1,4 @@
-"""Hashes of contents: of a table's values, however its Parquet file was written."""
+"""Hashes of contents: a table's values, independent of how its Parquet file was written."""
 
 import hashlib
 from pathlib import Path
@@ -8,8 +8,11 @@ import pyarrow.parquet as pq
 
 
 def table_hash(path: Path) -> str:
-    """SHA-256 over the table's columns as one arrow stream, without schema metadata."""
-    table = pq.read_table(path).combine_chunks().replace_schema_metadata()
+    """SHA-256 over the table's columns as one arrow stream: names, types and values, but neither
+    units nor descriptions.
+    """
+    table = pq.read_table(path).combine_chunks()
+    table = table.cast(pa.schema([pa.field(f.name, f.type, f.nullable) for f in table.schema]))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
@@ -23,6 +26,6 @@ def file_hash(path: Path) -> str:
 
 
 def fingerprint(model_folder: Path) -> str:
-    """16 hex digits that stand for the weights of a model folder."""
+    """16 hex digits that identify the weights of a model folder."""
     files = sorted(model_folder.glob("*model*.safetensors"))
     return hashlib.sha256("".join(map(file_hash, files)).encode()).hexdigest()[:16]

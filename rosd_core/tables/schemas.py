@@ -1,7 +1,7 @@
 """The tables of the pipeline: one pyarrow schema each, with a description and a unit per column.
 
 `rosd schema` prints this dictionary. Token columns of one row always run in parallel: entry t of
-`response_ids` and of `behaviour_logp` speak of the same sampled token. Log-probabilities are
+`response_ids` and of `behaviour_logp` belong to the same sampled token. Log-probabilities are
 natural logarithms (nats).
 """
 
@@ -9,9 +9,9 @@ import pyarrow as pa
 
 
 def _field(
-    name: str, kind: pa.DataType, unit: str, text: str, *, nullable: bool = False
+    name: str, arrow_type: pa.DataType, unit: str, text: str, *, nullable: bool = False
 ) -> pa.Field:
-    return pa.field(name, kind, nullable, {"unit": unit, "description": text})
+    return pa.field(name, arrow_type, nullable, {"unit": unit, "description": text})
 
 
 def _schema(*fields: pa.Field) -> pa.Schema:
@@ -39,7 +39,7 @@ _SHORTENED = _field(
     "shortened",
     _STR,
     "JSON",
-    "characters left out of the middle of each part so that the prompt fits; null where whole",
+    "characters left out of the middle of each part to make the prompt fit; null: none",
     nullable=True,
 )
 
@@ -47,14 +47,14 @@ SCHEMAS: dict[str, pa.Schema] = {
     "problems": _schema(
         _PROBLEM_ID,
         _field("domain", _STR, "name", "key of prepare.domains"),
-        _field("task", _STR, "name", "kind of source, as in prepare.domains"),
+        _field("task", _STR, "name", "task of the domain, as in prepare.domains"),
         _field("split", _STR, "train|test", "train: sampled for distillation; test: evaluated"),
-        _field("system", _STR, "text", "system message, if the problem brings one", nullable=True),
+        _field("system", _STR, "text", "system message, where the problem has one", nullable=True),
         _field("prompt", _STR, "text", "the problem as the student reads it"),
         _field("answer", _STR, "text", "gold answer"),
         _field("solution", _STR, "text", "reference solution", nullable=True),
-        _field("grader", _STR, "name", "key of rosd_core.graders.graders.GRADERS"),
-        _field("grader_data", _STR, "JSON", "what else the grader needs to know", nullable=True),
+        _field("grader", _STR, "name", "key of GRADERS in rosd_core/graders/graders.py"),
+        _field("grader_data", _STR, "JSON", "further input of the grader", nullable=True),
     ),
     "rollouts": _schema(
         _ROLLOUT_ID,
@@ -80,7 +80,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         _field("success", _BOOL, "flag", "reward >= 0.5"),
         _field("parsed_answer", _STR, "text", "the answer the grader found", nullable=True),
         _field("answer_format", _STR, "enum", "ok | missing | malformed | timeout"),
-        _field("feedback", _STR, "text", "what the grader has to say"),
+        _field("feedback", _STR, "text", "the grader's explanation of its verdict"),
         _field(
             "seed",
             pa.uint64(),
@@ -97,7 +97,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             "peer_id",
             _STR,
             "id",
-            "a correct rollout of the group, never itself: shown for kind wrong; null if none",
+            "a correct rollout of the group, never itself: the demonstration for kind wrong",
             nullable=True,
         ),
         _field(
@@ -108,7 +108,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             nullable=True,
         ),
         _SHORTENED,
-        _field("raw", _STR, "text", "what the reflector wrote; null where skipped", nullable=True),
+        _field("raw", _STR, "text", "the reflector's answer; null where skipped", nullable=True),
         _field(
             "idea", _STR, "text", "corrective idea (explanation); null unless parsed", nullable=True
         ),
@@ -124,7 +124,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             "repairs",
             pa.list_(pa.string()),
             "enums",
-            "what parsing had to mend: thought, fence, unclosed, several_ideas, json",
+            "what parsing repaired: thought, fence, unclosed, several_ideas, json",
             nullable=True,
         ),
         _field(
@@ -140,7 +140,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         _PROBLEM_ID,
         _field("kind", _STR, "wrong|correct", "from the reflection"),
         _field(
-            "context",
+            "teacher_context",
             _STR,
             "enum",
             "what the teacher reads: idea | peer | reference | none (there is no teacher); null "
@@ -174,7 +174,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             "weight",
             _FLOAT,
             "factor",
-            "of the row's loss: 1 or its group-normalised advantage; null where the group has none",
+            "row weight in the loss: 1 or the group-normalised advantage; null where all rewards "
+            "of the group are equal",
             nullable=True,
         ),
         _field(
@@ -201,13 +202,13 @@ SCHEMAS: dict[str, pa.Schema] = {
             "teacher_prompt_ids",
             _IDS,
             "token ids",
-            "problem and context, chat template applied; empty without teacher",
+            "problem and teacher context, chat template applied; empty without teacher",
         ),
         _SHORTENED,
         _field("response_ids", _IDS, "token ids", "the sampled response"),
         _field("positions", _IDS, "token", "N: supervised indices of response_ids, ascending"),
         _field("behaviour_logp", _LOGPS, "nats", "of the N supervised tokens"),
-        _field("weight", _FLOAT, "factor", "of the row's loss, from alignments"),
+        _field("weight", _FLOAT, "factor", "row weight in the loss, from alignments"),
         _field(
             "student_logp",
             _LOGPS,
@@ -277,8 +278,27 @@ def describe(table: str) -> list[tuple[str, str, str, str]]:
     rows = []
     for field in SCHEMAS[table]:
         meta = {k.decode(): v.decode() for k, v in (field.metadata or {}).items()}
-        kind = f"{field.type}{' or null' if field.nullable else ''}".replace(
-            "element: ", ""
-        ).replace("item: ", "")
-        rows.append((field.name, kind, meta["unit"], meta["description"]))
+        arrow_type = f"{field.type}{' or null' if field.nullable else ''}"
+        arrow_type = arrow_type.replace("element: ", "").replace("item: ", "")
+        rows.append((field.name, arrow_type, meta["unit"], meta["description"]))
     return rows
+
+
+MARKDOWN_HEAD = """# Tables
+
+Every column of every Parquet table, generated by `rosd schema --markdown`. A file that does not
+match its schema is refused. An expected failure is a value of `status` or `skip_reason`, never a
+default value.
+"""
+
+
+def as_markdown() -> str:
+    """All tables as Markdown, for docs/tables.md."""
+    lines = [MARKDOWN_HEAD]
+    for table in SCHEMAS:
+        lines.append(f"\n## {table}\n\n| column | type | unit | meaning |\n")
+        lines.append("| --- | --- | --- | --- |\n")
+        for row in describe(table):
+            cells = [cell.replace("|", "\\|") for cell in row]
+            lines.append(f"| {' | '.join(cells)} |\n")
+    return "".join(lines)

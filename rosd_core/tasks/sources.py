@@ -155,14 +155,14 @@ def table_rows(file: str, columns: Mapping[str, str], grader: str) -> list[Row]:
 def gym_rows(name: str, config: Mapping[str, Any], seed: int, size: int) -> list[Row]:
     """`size` entries of a reasoning-gym generator."""
     dataset = gym_dataset(name, config, seed, size)
-    made = {"name": name, "config": dict(config), "seed": seed, "size": size}
+    generator = {"name": name, "config": dict(config), "seed": seed, "size": size}
     return [
         _row(
             dataset[n]["question"],
             str(dataset[n]["answer"]),
             "reasoning_gym",
             system=GYM_REQUEST,
-            grader_data=json.dumps(made | {"index": n}),
+            grader_data=json.dumps(generator | {"index": n}),
         )
         for n in range(size)
     ]

@@ -6,8 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rosd_core.align.find_quote import _splits as splits
-from rosd_core.align.find_quote import find_quote, fold, nearest_substring
+from rosd_core.align.cuts import splits_word
+from rosd_core.align.find_quote import find_quote
+from rosd_core.align.fold import fold
+from rosd_core.align.fuzzy import nearest_substring
+
+
+def find(quote, response, rest="", threshold=80.0):
+    return find_quote(quote, response, rest, threshold)
+
 
 RESPONSE = (
     "He pays 20000*.1=$<<20000*.1=2000>>2000 tax.\n"
@@ -18,7 +25,7 @@ RESPONSE = (
 
 
 @pytest.mark.parametrize(
-    ("quote", "kind", "start"),
+    ("quote", "match", "start"),
     [
         ("So he pays", "exact", "So he"),
         ("So he  pays\n**2000+1000**", "normalised", "So he"),  # white space
@@ -35,25 +42,25 @@ RESPONSE = (
         ("He 20000*.1=$2000 tax.", "fuzzy", "He pays"),  # a word is missing near the start
     ],
 )
-def test_what_is_found_and_how(quote, kind, start):
-    match = find_quote(quote, RESPONSE)
-    assert match is not None
-    assert (match.kind, match.span[0]) == (kind, RESPONSE.index(start))
+def test_what_is_found_and_how(quote, match, start):
+    found = find(quote, RESPONSE)
+    assert found is not None
+    assert (found.match, found.span[0]) == (match, RESPONSE.index(start))
 
 
 @pytest.mark.parametrize("quote", ["", " ", "...", '""', "She sold the house", "A: 47", "9"])
 def test_what_is_not_there_is_not_found(quote):
-    assert find_quote(quote, RESPONSE) is None
+    assert find(quote, RESPONSE) is None
 
 
 def test_fuzzy_matching_can_be_switched_off():
-    assert find_quote("So he paid 2000 + 1000 = $3,000", RESPONSE, threshold=101) is None
+    assert find("So he paid 2000 + 1000 = $3,000", RESPONSE, threshold=101) is None
 
 
 def place(quote, response, rest=""):
-    match = find_quote(quote, response, rest)
-    assert match is not None
-    return match
+    found = find(quote, response, rest)
+    assert found is not None
+    return found
 
 
 def test_the_cleanest_cut_wins_over_the_first():
@@ -81,13 +88,13 @@ def test_the_cleanest_cut_wins_over_the_first():
     ],
 )
 def test_numbers_are_never_taken_for_others(quote, response, there):
-    match = place(quote, response)
-    assert response[slice(*match.span)] == there
-    assert match.span[0] == response.rindex(there)
+    found = place(quote, response)
+    assert response[slice(*found.span)] == there
+    assert found.span[0] == response.rindex(there)
 
 
 def test_another_number_is_no_fuzzy_match():
-    assert find_quote("12 + 5 = 18", "2 + 5 = 18") is None
+    assert find("12 + 5 = 18", "2 + 5 = 18") is None
 
 
 def test_an_ellipsis_stays_in_its_line():
@@ -99,9 +106,9 @@ def test_long_inputs_take_linear_time():
     # each of these was quadratic once: minutes; they take milliseconds
     many = "so the answer is 12, then " * 1000
     assert place("the answer is 12", many).candidates == 1000
-    assert find_quote("not there", "\n" * 20_000) is None
-    assert find_quote("no quote" + " " * 20_000, "abc") is None
-    assert find_quote("[" * 20_000, "." * 20_000) is None
+    assert find("not there", "\n" * 20_000) is None
+    assert find("no quote" + " " * 20_000, "abc") is None
+    assert find("[" * 20_000, "." * 20_000) is None
 
 
 def test_the_rest_of_the_reflection_decides_where_it_can():
@@ -114,7 +121,7 @@ def test_the_rest_of_the_reflection_decides_where_it_can():
 def test_an_ellipsis_takes_the_nearest_start():
     text = "The cost is 5. The cost of two is 9."
     found = place("The cost ... is 9", text)
-    assert (found.span, found.kind) == ((15, 35), "ellipsis")
+    assert (found.span, found.match) == ((15, 35), "ellipsis")
 
 
 def test_folding_by_hand():
@@ -136,23 +143,25 @@ def test_edit_costs_by_hand():
 def test_every_piece_is_found_exactly(text, data):
     start = data.draw(st.integers(0, len(text) - 1))
     end = data.draw(st.integers(start + 1, len(text)))
-    match = find_quote(text[start:end], text)
+    found = find(text[start:end], text)
     if not text[start:end].strip():
-        assert match is None  # white space alone is no quote
+        assert found is None  # white space alone is no quote
         return
-    assert match is not None
+    assert found is not None
     cut = [start, end]
-    assert match.kind == "exact" or any(splits(text, at) for at in cut)  # else a cleaner place
-    if match.kind == "exact":
-        assert text[slice(*match.span)] == text[start:end]
+    assert found.match == "exact" or any(
+        splits_word(text, at) for at in cut
+    )  # else a cleaner place
+    if found.match == "exact":
+        assert text[slice(*found.span)] == text[start:end]
 
 
 @given(st.text(max_size=40), st.text(max_size=80), st.text(max_size=20))
 def test_a_match_is_always_inside_the_response(quote, response, rest):
-    match = find_quote(quote, response, rest)
-    if match is not None:
-        assert 0 <= match.span[0] < match.span[1] <= len(response)
-        assert match.candidates >= 1
+    found = find(quote, response, rest)
+    if found is not None:
+        assert 0 <= found.span[0] < found.span[1] <= len(response)
+        assert found.candidates >= 1
 
 
 @given(st.text(max_size=60))

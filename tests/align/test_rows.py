@@ -1,22 +1,19 @@
 """From quotes to supervised tokens, with indices derived by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rosd_core.align.rows import (
-    advantages,
-    align_row,
-    alignment_metrics,
-    end_of_step,
-    first_difference,
-    supervised_tokens,
-    token_range,
-)
+from rosd_core.align.eligibility import AlignSettings, Group, advantages
+from rosd_core.align.mask import end_of_step, first_difference, supervised_tokens, token_range
+from rosd_core.align.metrics import alignment_metrics
+from rosd_core.align.rows import align_row
 from rosd_core.align.token_spans import TokenMap, character_spans
-from rosd_core.pocket.world import ARITHMETIC, line_spans, make_problem
+from rosd_core.pocket.oracle import line_spans
+from rosd_core.pocket.world import ARITHMETIC, make_problem
 from tests.support import ROOT
 
 MAP = TokenMap.of_folder(ROOT / "models" / "base")
@@ -111,30 +108,22 @@ ROLLOUT = {
 }
 
 
-RULES: dict[str, Any] = {
-    "has_reference": True,
-    "group_all_success": False,
-    "advantage": 0.5,
-    "weight": "one",
-    "wrong": "use",
-    "teacher_context": "idea",
-    "mask": "quote",
-    "correct": "use",
-    "all_success": "use",
-    "spans": "first_to_end",
-    "fuzzy_threshold": 101,
-}
+SETTINGS = AlignSettings(
+    teacher_context="idea", mask="quote", wrong="use", correct="use", all_success="use",
+    weight="one", quote_not_found="drop", spans="first_to_end", fuzzy_threshold=101,
+)  # fmt: skip
+GROUP = Group(has_reference=True, all_success=False, advantage=0.5)
 
 
-def reflection(**changes):
+def reflection(**changes) -> Any:
     usual = {"kind": "wrong", "status": "ok", "skip_reason": None, "raw": "", "quotes": ["b=2"]}
     usual |= {"peer_id": "p/9", "idea": "b is 9"}
     return usual | changes
 
 
-def align(peer="a=1\nb=9\nAnswer: 9", policy="drop", rollout=None, rules=None, **changes):
-    options: dict[str, Any] = RULES | {"quote_not_found": policy} | (rules or {})
-    return align_row(reflection(**changes), rollout or ROLLOUT, peer, SPANS, **options)
+def align(peer="a=1\nb=9\nAnswer: 9", settings=None, group=None, rollout: Any = ROLLOUT, **changes):
+    chosen = replace(SETTINGS, **(settings or {})), replace(GROUP, **(group or {}))
+    return align_row(reflection(**changes), rollout, peer, SPANS, chosen[1], chosen[0])
 
 
 def test_eligibility_is_decided_by_status_kind_and_match():
@@ -145,10 +134,15 @@ def test_eligibility_is_decided_by_status_kind_and_match():
     assert brief() == ("supervised", 4, "quote", None)
     assert brief(kind="correct", quotes=[]) == ("supervised", 0, "all", None)
     assert brief(quotes=["=4"]) == ("skipped", None, "drop", "quote_not_found")
-    assert brief(policy="whole", quotes=["=4"]) == ("supervised", 0, "whole", None)
+    assert brief(settings={"quote_not_found": "whole"}, quotes=["=4"]) == (
+        "supervised",
+        0,
+        "whole",
+        None,
+    )
     # the response and its peer first differ at character 6: "2" and "9"
     differ = ("supervised", 6, "from_first_difference", None)
-    assert brief(policy="from_first_difference", quotes=["=4"]) == differ
+    assert brief(settings={"quote_not_found": "from_first_difference"}, quotes=["=4"]) == differ
     assert brief(status="no_idea") == ("skipped", None, "drop", "no_idea")
     skipped = brief(status="skipped", skip_reason="no_success")
     assert skipped == ("skipped", None, "drop", "no_success")
@@ -160,10 +154,11 @@ SDPO = {"teacher_context": "peer", "mask": "all"}
 SFT = {"teacher_context": "none", "mask": "all", "wrong": "skip"}
 GRPO = {"teacher_context": "none", "mask": "all", "weight": "advantage"}
 NO_IDEA = {"teacher_context": "peer"}
+NO_REFERENCE = {"has_reference": False}
 
 
 @pytest.mark.parametrize(
-    ("rules", "changes", "expected"),
+    ("settings", "changes", "expected"),
     [
         ({}, {}, ("idea", 4)),
         ({"mask": "all"}, {}, ("idea", 0)),
@@ -176,27 +171,31 @@ NO_IDEA = {"teacher_context": "peer"}
         (SDPO, NOTHING, ("peer", 0)),
         (SDPO, NOTHING | {"peer_id": None}, "no_success"),
         (OPSD, NOTHING | {"peer_id": None}, ("reference", 0)),
-        (OPSD | {"has_reference": False}, NOTHING, ("peer", 0)),
-        (OPSD | {"has_reference": False}, NOTHING | {"peer_id": None}, "no_success"),
+        (OPSD, NOTHING | {"group": NO_REFERENCE}, ("peer", 0)),
+        (OPSD, NOTHING | {"group": NO_REFERENCE, "peer_id": None}, "no_success"),
         (SFT, NOTHING | {"kind": "correct"}, ("none", 0)),
         (SFT, NOTHING, "wrong"),
         (GRPO, NOTHING, ("none", 0)),
-        (GRPO | {"advantage": None}, NOTHING, "no_contrast"),
+        (GRPO, NOTHING | {"group": {"advantage": None}}, "no_contrast"),
         ({}, NOTHING, "disabled"),
         ({"correct": "skip"}, {"kind": "correct", "quotes": []}, "correct"),
         (
-            {"all_success": "skip", "group_all_success": True},
-            {"kind": "correct", "quotes": []},
+            {"all_success": "skip"},
+            {"kind": "correct", "quotes": [], "group": {"all_success": True}},
             "all_success",
         ),
     ],
 )
-def test_methods_are_settings_of_context_and_mask(rules, changes, expected):
-    row = align(rules=rules, **changes)
+def test_methods_are_settings_of_context_and_mask(settings, changes, expected):
+    row = align(settings=settings, **changes)
     if isinstance(expected, str):
-        assert (row["status"], row["skip_reason"], row["context"]) == ("skipped", expected, None)
+        assert (row["status"], row["skip_reason"], row["teacher_context"]) == (
+            "skipped",
+            expected,
+            None,
+        )
     else:
-        assert (row["context"], row["first_token"]) == expected
+        assert (row["teacher_context"], row["first_token"]) == expected
 
 
 def test_advantages_by_hand():
@@ -205,13 +204,13 @@ def test_advantages_by_hand():
     assert found["a"] == pytest.approx(0.75 / (3 / 16) ** 0.5)
     assert found["b"] == pytest.approx(-0.25 / (3 / 16) ** 0.5)
     assert (found["e"], found["f"]) == (None, None)
-    assert align(rules=GRPO)["weight"] == 0.5
+    assert align(settings=GRPO)["weight"] == 0.5
     assert align()["weight"] == 1.0
 
 
 def test_all_quotes_are_stored_and_one_that_is_found_is_enough():
     row = align(quotes=["zzz", "c=3", "b=2"])
-    assert [(q["match"], q["char_start"]) for q in row["quotes"]] == [
+    assert [(q["match"], q["char_start"]) for q in row["quotes"] or []] == [
         ("none", None),
         ("exact", 8),
         ("exact", 4),

@@ -14,7 +14,7 @@ from tokenizers import (
     trainers,
 )  # fmt: skip
 
-from rosd_core.align.rows import token_range
+from rosd_core.align.mask import token_range
 from rosd_core.align.token_spans import TokenMap, character_spans, decode_bytes
 from rosd_core.errors import RosdError
 

@@ -1,8 +1,8 @@
 import pytest
 
 from rosd_core.config.edit import rewrite_loop, rewrite_method
+from rosd_core.config.load import load_params
 from rosd_core.config.methods import METHODS
-from rosd_core.config.params import load_params
 from rosd_core.errors import RosdError
 from tests.support import ROOT, write_params
 

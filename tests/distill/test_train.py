@@ -1,29 +1,24 @@
 import copy
 import math
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from rosd_core.distill.train import (
-    STATE_FILE,
-    batch_loss,
-    kept_state,
-    refuse_unscored,
-    steps,
-    train,
-)
+from rosd_core.distill.optimizer_state import STATE_FILE, state_to_save
+from rosd_core.distill.steps import step_rows
+from rosd_core.distill.targets import Objective, refuse_unscored, split_step
+from rosd_core.distill.train import Optimization, batch_loss, train
 from rosd_core.errors import RosdError
 from rosd_core.forward.packing import packed_attention
-from rosd_core.losses.head import TokenLoss
+from tests.support import LOSS
 
-SETTINGS: dict[str, Any] = {
-    "pad_id": 0, "how": TokenLoss(), "learning_rate": 1e-3, "warmup_steps": 2,
-    "betas": (0.9, 0.999), "weight_decay": 0.01, "grad_clip": 1.0, "batch_tokens": 1000,
-}  # fmt: skip
-SMALL_BATCHES: dict[str, Any] = {"batch_tokens": 20}
+OPTIMIZATION = Optimization(
+    learning_rate=1e-3, warmup_steps=2, betas=(0.9, 0.999), weight_decay=0.01, grad_clip=1.0,
+    batch_tokens=1000, autocast="none", gradient_checkpointing=False,
+)  # fmt: skip
 
 
 def rows(count=8, vocabulary=20):
@@ -48,22 +43,27 @@ def rows(count=8, vocabulary=20):
                 "support_ids": [[3, 4, 5]] * width,
                 "support_logp": logp[:, :3].tolist(),
                 "tail_logp": logp[:, 3].tolist(),
+                "teacher_logp": logp[:, 0].tolist(),
             }
         )
     return made
 
 
-def trained(tiny, tmp_path, data, rows_per_step=4, **changes):
+def run(model, steps, folder, loss=LOSS, **optimization):
+    return train(model, steps, folder, Objective(loss), replace(OPTIMIZATION, **optimization), 0, 0)
+
+
+def trained(tiny, tmp_path, data, rows_per_step=4, **optimization):
     model = copy.deepcopy(tiny)
-    chosen = steps([data], rows_per_step, 1, "rows")
-    logs, state = train(model, chosen, tmp_path, **(SETTINGS | changes))
+    logs, state = run(model, step_rows([data], rows_per_step, 1, "rows"), tmp_path, **optimization)
     return model, logs, state
 
 
-def loss_of(model, data, **how):
+def loss_of(model, data, **loss):
     """Summed loss and ratios of rows, as the training loop has them."""
+    (batch,) = split_step(data, 10**6, live_teacher=False)
     with packed_attention(model):
-        return batch_loss(model, data, 0, TokenLoss(**how))
+        return batch_loss(model, batch, Objective(replace(LOSS, **loss)), 0)
 
 
 def weights(model):
@@ -76,7 +76,7 @@ def test_the_loss_by_hand(tiny):
         "problem_id": "p", "prompt_ids": [5, 6], "response_ids": [7, 8], "positions": [1],
         "behaviour_logp": [-50.0],
         "weight": 1.0, "support_ids": [[9]], "support_logp": [[math.log(0.25)]],
-        "tail_logp": [math.log(0.75)],
+        "tail_logp": [math.log(0.75)], "teacher_logp": [-1.0],
     }  # fmt: skip
     with torch.no_grad():
         logits = tiny(torch.tensor([[5, 6, 7]])).logits[0, -1]
@@ -96,26 +96,28 @@ def test_batches_do_not_change_the_step(tiny, tmp_path, batch_tokens):
     cut, cut_logs, _ = trained(tiny, tmp_path, rows(), batch_tokens=batch_tokens)
     # the mean is over the tokens of the step: a short suffix does not outweigh a long response
     assert torch.allclose(weights(whole), weights(cut), atol=1e-5)
-    assert [log["loss"] for log in logs] == pytest.approx(
-        [log["loss"] for log in cut_logs], abs=1e-6
-    )
+    assert [log.loss for log in logs] == pytest.approx([log.loss for log in cut_logs], abs=1e-6)
 
 
 def test_the_loss_falls_over_repeated_epochs(tiny, tmp_path):
     data = [r | {"behaviour_logp": [-50.0] * len(r["behaviour_logp"])} for r in rows()]
-    settings = SETTINGS | {"warmup_steps": 0, "learning_rate": 5e-3}
-    model = copy.deepcopy(tiny)  # the weights are all clipped, so steps of one data set compare
-    first, _ = train(model, steps([data], 4, 1, "rows"), tmp_path, **settings)
+    model = copy.deepcopy(tiny)  # all importance ratios are clipped, so losses are comparable
+
+    def epoch():
+        steps = step_rows([data], 4, 1, "rows")
+        return run(model, steps, tmp_path, warmup_steps=0, learning_rate=5e-3)[0]
+
+    first = epoch()
     for _ in range(20):
-        last, _ = train(model, steps([data], 4, 1, "rows"), tmp_path, **settings)
-    assert last[0]["loss"] < 0.5 * first[0]["loss"]
+        last = epoch()
+    assert last[0].loss < 0.5 * first[0].loss
 
 
 def test_the_prefix_has_no_influence_but_as_context(tiny, tmp_path):
     """Gradients come from supervised tokens alone: their sum is that of the suffix's positions."""
     data = rows(1)
     data[0]["positions"], keep = [2], 1
-    for name in ("behaviour_logp", "support_ids", "support_logp", "tail_logp"):
+    for name in ("behaviour_logp", "support_ids", "support_logp", "tail_logp", "teacher_logp"):
         data[0][name] = data[0][name][-keep:]
     model = copy.deepcopy(tiny)
     _, ratio = loss_of(model, data)
@@ -130,19 +132,19 @@ def test_the_optimizer_goes_on_where_it_stopped(tiny, tmp_path):
     """Two steps in one run equal one step, saved and loaded, and then the other."""
     data = rows()
     whole, logs, _ = trained(tiny, tmp_path, data)
-    first, second = steps([data], 4, 1, "rows")
+    first, second = step_rows([data], 4, 1, "rows")
     half = copy.deepcopy(tiny)
-    _, state = train(half, [first], tmp_path, **SETTINGS)
+    _, state = run(half, [first], tmp_path)
     save_file(state, tmp_path / STATE_FILE)
-    again, _ = train(half, [second], tmp_path, **SETTINGS)
+    again, _ = run(half, [second], tmp_path)
     assert torch.allclose(weights(half), weights(whole), atol=1e-6)
-    assert again[0]["step"] == 1
-    assert again[0]["learning_rate"] == logs[1]["learning_rate"] == 1e-3  # warm-up is over
+    assert again[0].step == 1
+    assert again[0].learning_rate == logs[1].learning_rate == 1e-3  # warm-up is over
 
 
 def test_warm_up_by_hand(tiny, tmp_path):
     _, logs, _ = trained(tiny, tmp_path, rows(), rows_per_step=2, warmup_steps=4)
-    assert [log["learning_rate"] for log in logs] == pytest.approx([2.5e-4, 5e-4, 7.5e-4, 1e-3])
+    assert [log.learning_rate for log in logs] == pytest.approx([2.5e-4, 5e-4, 7.5e-4, 1e-3])
 
 
 def test_state_of_another_model_and_a_loss_that_is_not_finite_stop(tiny, tmp_path):
@@ -159,10 +161,10 @@ def test_state_of_another_model_and_a_loss_that_is_not_finite_stop(tiny, tmp_pat
 def test_a_merged_adapter_leaves_the_count_of_steps(tiny, tmp_path):
     """Warm-up goes on: step 2 of 4, not step 1 again."""
     _, _, state = trained(tiny, tmp_path, rows(), rows_per_step=8)
-    save_file(kept_state(state, merged=True), tmp_path / STATE_FILE)
+    save_file(state_to_save(state, merged=True), tmp_path / STATE_FILE)
     _, logs, _ = trained(tiny, tmp_path, rows(), rows_per_step=8, warmup_steps=4)
-    assert [log["step"] for log in logs] == [1]
-    assert logs[0]["learning_rate"] == pytest.approx(5e-4)
+    assert [log.step for log in logs] == [1]
+    assert logs[0].learning_rate == pytest.approx(5e-4)
 
 
 def test_other_targets_than_the_table_holds_are_named(tiny, tmp_path):
@@ -204,8 +206,9 @@ def test_the_policy_gradient_by_hand(tiny, behaviour, advantage, expected, moves
     model = copy.deepcopy(tiny)
     (row,) = rows(1)
     row |= {"behaviour_logp": [x + behaviour for x in logp_of(tiny, row)], "weight": advantage}
+    (batch,) = split_step([row], 10**6, live_teacher=False)
     with packed_attention(model):
-        loss, _ = batch_loss(model, [row], 0, TokenLoss("policy_gradient", policy_clip=0.2))
+        loss, _ = batch_loss(model, batch, Objective(replace(LOSS, loss="policy_gradient")), 0)
         assert loss.item() == pytest.approx(expected * len(row["positions"]), rel=1e-4)
         loss.backward()
     assert any(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters()) == moves
@@ -223,12 +226,12 @@ def test_steps_shuffle_within_a_group_and_cut_across_groups():
     data = rows(8)
     for n, row in enumerate(data):
         row["n"] = n
-    found = [[row["n"] for row in step] for step in steps([data[:5], data[5:]], 3, 0, "rows")]
+    found = [[row["n"] for row in step] for step in step_rows([data[:5], data[5:]], 3, 0, "rows")]
     assert [len(step) for step in found] == [3, 3, 2]
     flat = [n for step in found for n in step]
     assert sorted(flat[:5]) == [0, 1, 2, 3, 4]
     assert flat != list(range(8))
-    kept = [row["n"] for step in steps([data], 3, 0, "problems") for row in step]
+    kept = [row["n"] for step in step_rows([data], 3, 0, "problems") for row in step]
     assert sorted(kept) == list(range(8))
     assert all(kept[i + 1] == kept[i] + 1 for i in range(0, 8, 2))  # two rows of each problem
 
@@ -242,9 +245,10 @@ def test_several_processes_make_the_step_of_one(tiny, tmp_path):
     spawn(one_of_two, (tiny.state_dict(), tiny.config, data, tmp_path), nprocs=2)
     found = torch.load(tmp_path / "weights.pt")
     assert torch.allclose(found, weights(alone), atol=1e-6)
-    told = torch.load(tmp_path / "logs.pt")
-    for name in ("loss", "grad_norm", "mean_weight", "largest_ratio", "stale_kl"):
-        assert [log[name] for log in told] == pytest.approx([log[name] for log in logs], rel=1e-4)
+    both = [asdict(log) for log in logs], torch.load(tmp_path / "logs.pt")
+    for name in ("loss", "grad_norm", "mean_importance", "largest_ratio", "stale_kl"):
+        one, two = ([log[name] for log in logs] for logs in both)
+        assert one == pytest.approx(two, rel=1e-4)
 
 
 def one_of_two(rank, state, config, data, folder):
@@ -256,10 +260,10 @@ def one_of_two(rank, state, config, data, folder):
     distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
     model = Qwen3ForCausalLM(config)
     model.load_state_dict(state)
-    logs, _ = train(model, steps([data], 4, 1, "rows"), folder, **(SETTINGS | SMALL_BATCHES))
+    logs, _ = run(model, step_rows([data], 4, 1, "rows"), folder, batch_tokens=20)
     if rank == 0:
         torch.save(weights(model), folder / "weights.pt")
-        torch.save(logs, folder / "logs.pt")
+        torch.save([asdict(log) for log in logs], folder / "logs.pt")
     distributed.destroy_process_group()
 
 
@@ -270,11 +274,11 @@ def test_staleness_by_hand(tiny):
     row["positions"] = [0, 1]
     logp = logp_of(tiny, row)
     row |= {"behaviour_logp": [logp[0] - math.log(2), logp[1] - math.log(4)]}
-    row |= {name: row[name][:2] for name in ("support_ids", "support_logp", "tail_logp")}
+    stored = ("support_ids", "support_logp", "tail_logp", "teacher_logp")
+    row |= {name: row[name][:2] for name in stored}
     model = copy.deepcopy(tiny)
-    settings: dict[str, Any] = SETTINGS | {"how": TokenLoss(importance_clip=2.5)}
-    (log,), _ = train(model, [[row]], Path("nowhere"), **settings)
-    assert log["largest_ratio"] == pytest.approx(4, rel=1e-4)
-    assert log["mean_weight"] == pytest.approx((2 + 2.5) / 2, rel=1e-4)
-    assert log["clipped_share"] == 0.5
-    assert log["stale_kl"] == pytest.approx((1 - math.log(2) + 3 - math.log(4)) / 2, rel=1e-4)
+    (log,), _ = run(model, [[row]], Path("nowhere"), replace(LOSS, importance_clip=2.5))
+    assert log.largest_ratio == pytest.approx(4, rel=1e-4)
+    assert log.mean_importance == pytest.approx((2 + 2.5) / 2, rel=1e-4)
+    assert log.clipped_share == 0.5
+    assert log.stale_kl == pytest.approx((1 - math.log(2) + 3 - math.log(4)) / 2, rel=1e-4)

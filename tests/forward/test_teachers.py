@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from rosd_core.errors import RosdError
-from rosd_core.forward.hidden_states import Part, Reader
-from rosd_core.forward.teachers import load_head, open_reader, teacher_folders
+from rosd_core.forward.hidden_states import MixPart, ModelMix
+from rosd_core.forward.teachers import load_head, load_mix, teacher_shares
 from rosd_core.losses.head import head_of
 from rosd_core.models.loading import load_weights
 from rosd_core.tables.bfloat16 import from_bfloat16, to_bfloat16
@@ -119,27 +119,27 @@ def test_the_trust_region_mixes_logits(tmp_path):
         for parameter in model.parameters():
             parameter.mul_(1.1)
     model.save_pretrained(other)
-    folders = teacher_folders("trust_region", base, other, 0.25)
-    assert folders == [(base, 0.75), (other, 0.25)]
-    reader = open_reader(folders, "cpu", 0, 100)
+    shares = teacher_shares("trust_region", base, other, 0.25)
+    assert shares == [(base, 0.75), (other, 0.25)]
+    mix = load_mix(shares, "cpu", 0)
     rows = [([5, 6, 7], [8, 9, 10], [0, 2]), ([5, 6], [11], [0])]
-    mixed = reader.head().logits(reader.hidden(rows))
+    mixed = mix.head().logits(mix.hidden(rows))
     logits = [
-        head_of(m).logits(Reader((Part(m),), 0, 100).hidden(rows))
+        head_of(m).logits(ModelMix((MixPart(m),), 0).hidden(rows))
         for m in (load_weights(base, "cpu"), model)
     ]
     assert torch.allclose(mixed, 0.75 * logits[0] + 0.25 * logits[1], atol=1e-3)
-    assert torch.allclose(load_head(folders, "cpu").weight_VH, reader.head().weight_VH)
+    assert torch.allclose(load_head(shares, "cpu").matrix_VH, mix.head().matrix_VH)
     # at the first iteration there is one model only
-    assert teacher_folders("trust_region", base, base, 0.25) == [(base, 1.0)]
-    assert teacher_folders("ema", base, base, 0.0) == [(base, 1.0)]
+    assert teacher_shares("trust_region", base, base, 0.25) == [(base, 1.0)]
+    assert teacher_shares("ema", base, base, 0.0) == [(base, 1.0)]
 
 
 def test_the_base_may_be_an_iteration_of_an_earlier_run(scored, tmp_path):
     """Its teacher and its optimizer are not those of this run."""
     base = scored({"teacher": "ema"}).model("i1")
     assert (base / "teacher").is_dir()
-    assert teacher_folders("ema", base, base, 0.0) == [(base, 1.0)]
+    assert teacher_shares("ema", base, base, 0.0) == [(base, 1.0)]
     paths = scored({"teacher": "ema"}, {"warmup_steps": 10}, iterations=(), name="later")
     shutil.rmtree(paths.model("base"))
     shutil.copytree(base, paths.model("base"))
@@ -212,7 +212,13 @@ def test_merging_writes_whole_weights(scored):
 
 @pytest.mark.parametrize("setting", [{"gradient_checkpointing": True}, {"batch_tokens": 1}])
 def test_memory_savers_do_not_change_the_step(scored, setting):
-    assert largest_gap(weights(scored()), weights(scored(None, setting, name="other"))) < 1e-6
+    """AdamW's first step is lr x sign(gradient): a gradient of rounding noise may move its weight
+    anywhere within lr, so the whole update is compared."""
+    base, plain = weights(Paths(ROOT), "base"), weights(scored())
+    saving = weights(scored(None, setting, name="other"))
+    update = sum((plain[name] - base[name]).square().sum() for name in plain)
+    gap = sum((plain[name] - saving[name]).square().sum() for name in plain)
+    assert gap < 1e-4 * update
 
 
 def test_bfloat16_autocast_keeps_fp32_weights(scored):

@@ -5,9 +5,11 @@ from random import Random
 
 import pytest
 
-from rosd_core.config.params import load_params
-from rosd_core.pocket.recipe import IGNORE, Lesson, draw_rows, encode_rows
-from rosd_core.pocket.world import make_problem, praise, wrong_solution
+from rosd_core.config.load import load_params
+from rosd_core.pocket.lessons import Lesson, draw_conversations
+from rosd_core.pocket.oracle import praise, wrong_solution
+from rosd_core.pocket.recipe import IGNORE, encode
+from rosd_core.pocket.world import make_problem
 from rosd_core.prompts.chat import decode, encode_chat
 from rosd_core.reflect.parse import parse_reflection
 from rosd_core.sampling.engine import Decoding, Request, open_engine
@@ -46,8 +48,10 @@ def test_every_number_is_one_token(tokenizer):
 def test_the_reflector_quotes_the_known_first_error(base):
     drawn = [wrong_solution(p, Random(n), FORGET, 0.0) for n, p in enumerate(PROGRAMS)]
     wrongs = [(p, w) for p, w in zip(PROBLEMS, drawn, strict=True) if w is not None]
-    asked = [PROMPTS.reflect_wrong(p.prompt, p.answer, p.solution, w.text) for p, w in wrongs]
-    replies = answers(base, asked, GREEDY)
+    conversations = [
+        PROMPTS.reflect_wrong(p.prompt, p.answer, p.solution, w.text) for p, w in wrongs
+    ]
+    replies = answers(base, conversations, GREEDY)
     exact = [
         parse_reflection(reply, "wrong", "stop").quotes == (w.quote,)
         for reply, (_, w) in zip(replies, wrongs, strict=True)
@@ -57,22 +61,22 @@ def test_the_reflector_quotes_the_known_first_error(base):
 
 def test_the_student_errs_and_the_teacher_with_the_idea_errs_less(base):
     plain = accuracy(base, [PROMPTS.plain(p.prompt) for p in PROBLEMS], PROBLEMS)
-    told = [
+    conversations = [
         PROMPTS.with_idea(problem.prompt, praise(program)[0])
         for problem, program in zip(PROBLEMS, PROGRAMS, strict=True)
     ]
     assert 0.1 < plain < 0.6
-    assert accuracy(base, told, PROBLEMS) > plain + 0.3
+    assert accuracy(base, conversations, PROBLEMS) > plain + 0.3
 
 
 def test_an_example_is_followed(base):
-    shown = [PROMPTS.with_solution(p.prompt, p.solution) for p in PROBLEMS]
-    assert accuracy(base, shown, PROBLEMS) > 0.9
+    conversations = [PROMPTS.with_solution(p.prompt, p.solution) for p in PROBLEMS]
+    assert accuracy(base, conversations, PROBLEMS) > 0.9
 
 
 def test_a_reference_is_followed_now_in_its_style_now_in_the_models_own(base):
-    shown = [PROMPTS.with_solution(p.prompt, p.reference) for p in PROBLEMS]
-    replies = answers(base, shown, SAMPLED)
+    conversations = [PROMPTS.with_solution(p.prompt, p.reference) for p in PROBLEMS]
+    replies = answers(base, conversations, SAMPLED)
     pairs = list(zip(replies, PROBLEMS, strict=True))
     right = sum(r in (p.solution, p.reference) for r, p in pairs) / len(pairs)
     prose = sum(r.startswith("First") for r in replies) / len(replies)
@@ -84,11 +88,11 @@ def test_a_reference_is_followed_now_in_its_style_now_in_the_models_own(base):
 
 def test_the_loss_falls_on_replies_and_of_drills_on_results(tokenizer):
     lesson = Lesson({"drill": 0.5, "solve": 0.5}, {"chain": 1.0}, FORGET, 0.1, True, 0.5)
-    rows = draw_rows(1, 0, 20, PROMPTS, lesson)
-    assert rows == draw_rows(1, 0, 20, PROMPTS, lesson)
-    for row, encoded in zip(rows, encode_rows(rows, tokenizer), strict=True):
+    rows = draw_conversations(1, 0, 20, PROMPTS, lesson)
+    assert rows == draw_conversations(1, 0, 20, PROMPTS, lesson)
+    for row, encoded in zip(rows, encode(rows, tokenizer), strict=True):
         supervised = [i for i in encoded.labels if i != IGNORE]
-        if row.kind == "drill":
+        if row.skill == "drill":
             lines = row.reply.split("\n")
             results = [re.split("=| is ", line)[1].strip(".") for line in lines]
             assert [tokenizer.decode([i]) for i in supervised] == results

@@ -4,18 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rosd_core.pocket.oracle import corrective_idea, first_error, wrong_solution
 from rosd_core.pocket.world import (
     ARITHMETIC,
     DOMAINS,
     Program,
     calculate,
-    corrective_idea,
-    first_error,
     make_problem,
     misconception,
     prose,
     solve,
-    wrong_solution,
 )
 
 RATES = {"carry": 0.5, "borrow": 0.5, "regroup": 0.5}

@@ -27,7 +27,7 @@ def test_a_system_message_comes_first():
 
 
 def test_text_with_braces_is_put_in_as_it_is_and_unknown_fields_are_refused():
-    prompts = Prompts("{{ problem }}", "{{ nothing }}", "", "", "")
+    prompts = Prompts({"plain": "{{ problem }}", "reflect_wrong": "{{ nothing }}"})
     assert prompts.plain("{{ 1 + 1 }} $x_{2}$")[0]["content"] == "{{ 1 + 1 }} $x_{2}$"
     with pytest.raises(UndefinedError):
         prompts.reflect_wrong("a", "b", "c", "d")
@@ -40,28 +40,28 @@ def words(messages):
 
 def test_the_longest_part_loses_its_middle_and_the_instructions_stay():
     prompts = Prompts(
-        "", "Solve {{ problem }} see {{ correct }} {{ gold }} {{ wrong }} Quote it.", "", "", ""
+        {"reflect_wrong": "Solve {{ problem }} see {{ correct }} {{ gold }} {{ wrong }} Quote it."}
     )
     parts = {"problem": "p", "gold": "g", "wrong": "w " * 5}
     right = " ".join(f"c{n}" for n in range(100))
-    asked = fit(prompts.reflect_wrong, words, 40, "p/1", "Be brief.", **parts, correct=right)
-    assert len(asked.ids) <= 40
-    system, user = asked.messages
+    prompt = fit(prompts.reflect_wrong, words, 40, "p/1", "Be brief.", **parts, correct=right)
+    assert len(prompt.ids) <= 40
+    system, user = prompt.messages
     assert system["content"] == "Be brief."
     text = user["content"]
     assert text.startswith("Solve p see c0 c1 ")
     assert " [...] " in text
     assert text.endswith("c99 g w w w w w  Quote it.")
-    left_out = json.loads(asked.shortened or "{}")
+    left_out = json.loads(prompt.shortened or "{}")
     assert list(left_out) == ["correct"]
     kept = text.removeprefix("Solve p see ").removesuffix(" g w w w w w  Quote it.")
     assert len(right) - left_out["correct"] == len(kept) - len(" [...] ")
 
 
 def test_a_prompt_that_fits_is_left_alone_and_one_that_cannot_is_refused():
-    asked = fit(PROMPTS.plain, words, 4, "p", problem="two words")
-    assert (asked.messages, asked.shortened) == (PROMPTS.plain("two words"), None)
-    prompts = Prompts("one two three four {{ problem }}", "", "", "", "")
+    prompt = fit(PROMPTS.plain, words, 4, "p", problem="two words")
+    assert (prompt.messages, prompt.shortened) == (PROMPTS.plain("two words"), None)
+    prompts = Prompts({"plain": "one two three four {{ problem }}"})
     with pytest.raises(RosdError, match=r"p/1: .*max_prompt_tokens is 5"):
         fit(prompts.plain, words, 5, "p/1", problem="some words that do not matter")
 
@@ -71,6 +71,6 @@ def test_what_is_shortened_always_fits(longest, problem, idea):
     def letters(messages):
         return list(messages[0]["content"])
 
-    asked = fit(PROMPTS.with_idea, letters, longest + 20, "p", problem=problem, idea=idea)
-    assert len(asked.ids) <= longest + 20
-    assert "\nHint: " in asked.messages[0]["content"]
+    prompt = fit(PROMPTS.with_idea, letters, longest + 20, "p", problem=problem, idea=idea)
+    assert len(prompt.ids) <= longest + 20
+    assert "\nHint: " in prompt.messages[0]["content"]

@@ -1,4 +1,3 @@
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +9,6 @@ from rosd_core.reflect.parse import (
     parse_reflection,
     without_quotes,
 )
-from rosd_core.reflect.peers import choose_peers
 
 QUOTE, IDEA = "<error_quote>1+1=3</error_quote>", "<explanation>It is 2.</explanation>"
 
@@ -102,34 +100,6 @@ def test_what_is_formatted_is_parsed():
 def test_what_stands_beside_the_quotes():
     beside = without_quotes("Line 2: " + QUOTE + IDEA, ["1+1=3"])
     assert beside.split() == ["Line", "2:", "It", "is", "2."]
-
-
-def rollouts(verdicts: dict[str, list[bool]]) -> pl.DataFrame:
-    return pl.DataFrame(
-        [
-            {"rollout_id": f"{p}/{g}", "problem_id": p, "success": s}
-            for p, group in verdicts.items()
-            for g, s in enumerate(group)
-        ]
-    )
-
-
-def test_peers_are_correct_rollouts_of_the_group_and_differ():
-    frame = rollouts({"p": [False] * 20 + [True] * 5, "q": [False, False], "r": [True]})
-    peers = {r["rollout_id"]: r for r in choose_peers(frame, 1).to_dicts()}
-    chosen = {peers[f"p/{g}"]["peer_id"] for g in range(20)}
-    assert chosen <= {f"p/{g}" for g in range(20, 25)}
-    assert len(chosen) > 1  # not the first peer for the whole group
-    others = {peers[f"p/{g}"]["peer_id"] for g in range(20, 25)}
-    assert all(peers[f"p/{g}"]["peer_id"] not in (None, f"p/{g}") for g in range(20, 25))
-    assert others <= {f"p/{g}" for g in range(20, 25)}
-    assert peers["r/0"]["peer_id"] is None  # a lone success is nobody's peer
-    assert peers["p/20"]["kind"] == "correct"
-    assert peers["q/0"]["skip_reason"] == "no_success"
-    assert peers["r/0"]["skip_reason"] is None
-    assert choose_peers(frame, 1).equals(choose_peers(frame, 1))
-    assert not choose_peers(frame, 1).equals(choose_peers(frame, 2))
-    assert set(choose_peers(frame, 1, enabled=False)["skip_reason"]) == {"disabled"}
 
 
 def test_demonstrations_are_shown_without_thinking():

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rosd_core.config.edit import with_method
-from rosd_core.config.params import load_params
+from rosd_core.config.load import load_params
 from rosd_core.errors import RosdError
 from rosd_core.report import compare
 from rosd_core.tables.io import read_table
@@ -50,13 +50,6 @@ def test_accuracy_of_an_arm_by_hand():
     assert rows["i1", "b"] == (50, -50)
 
 
-def test_the_interval_of_equal_seeds_is_a_point_and_of_others_lies_within():
-    assert compare.interval([3.0, 3.0], 0.95, 100) == (3, 3, 3)
-    mean, low, high = compare.interval([0.0, 1.0, 2.0, 5.0], 0.95, 1000)
-    assert mean == 2
-    assert 0 <= low < 2 < high <= 5
-
-
 def results(**values):
     rows = [
         {"method": method, "seed": seed, "quantity": "q", "value": value}
@@ -77,11 +70,13 @@ def test_differences_are_paired_by_seed():
 
 def test_the_best_is_bold_and_the_baseline_has_no_difference():
     summary = compare.summarise(results(rosd={1: 2.0}, opsd={1: 1.0}), "opsd", 0.95, 100)
-    assert compare.cells(summary, ["rosd", "opsd"], ["q"], ["q"]) == [
+    assert compare.mean_cells(summary, ["rosd", "opsd"], ["q"], ["q"]) == [
         ["rosd", "**2.0** [2.0, 2.0]"],
         ["opsd", "1.0 [1.0, 1.0]"],
     ]
-    assert compare.differences(summary, ["rosd", "opsd"], ["q"]) == [["rosd", "+1.0 [+1.0, +1.0]"]]
+    assert compare.difference_cells(summary, ["rosd", "opsd"], ["q"]) == [
+        ["rosd", "+1.0 [+1.0, +1.0]"]
+    ]
     assert compare.markdown(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |\n"
 
 

@@ -11,8 +11,9 @@ from random import Random
 
 import pytest
 
-from rosd_core.config.params import load_params
-from rosd_core.pocket.world import make_problem, wrong_solution
+from rosd_core.config.load import load_params
+from rosd_core.pocket.oracle import wrong_solution
+from rosd_core.pocket.world import make_problem
 from rosd_core.prompts.chat import decode, encode_chat
 from rosd_core.prompts.templates import Prompts
 from rosd_core.sampling.engine import Decoding, Request, open_engine

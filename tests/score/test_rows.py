@@ -1,10 +1,14 @@
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
 
-from rosd_core.forward.hidden_states import Part, Reader
+from rosd_core.forward.hidden_states import MixPart, ModelMix
 from rosd_core.prompts.chat import encode_chat
-from rosd_core.score.rows import score_rows, score_tasks
+from rosd_core.prompts.fit import PromptBuilder
+from rosd_core.score.inputs import score_inputs
+from rosd_core.score.rows import ScoreSettings, score_rows
 from tests.support import PROMPTS
 
 
@@ -27,7 +31,7 @@ def tables(positions=(2, 3), status="supervised", context="idea"):
             "rollout_id": ["p/0"],
             "problem_id": ["p"],
             "status": [status],
-            "context": [context],
+            "teacher_context": [context],
             "weight": [1.0],
             "positions": [list(positions)],
         }
@@ -41,40 +45,43 @@ def tables(positions=(2, 3), status="supervised", context="idea"):
     }
 
 
-def test_tasks_hold_the_suffix_and_the_teacher_reads_the_idea(tokenizer):
-    (task,) = score_tasks(**tables(), tokenizer=tokenizer, prompts=PROMPTS, longest=128)
-    assert task["behaviour_logp"] == pytest.approx([-0.3, -0.4])  # tokens 2 and 3 of 0..3
+def inputs(tokenizer, *args, **changes):
+    builder = PromptBuilder(PROMPTS, tokenizer, 128)
+    return score_inputs(**tables(*args, **changes), builder=builder)
+
+
+def scored(row_input, tiny, support) -> dict[str, Any]:
+    """Its score row; student and teacher are the same model."""
+    mix = ModelMix((MixPart(tiny),), 0)
+    (row,) = score_rows([row_input], mix, mix, ScoreSettings("topk", support, 4, 100))
+    return dict(row)
+
+
+def test_inputs_hold_the_suffix_and_the_teacher_reads_the_idea(tokenizer):
+    (row_input,) = inputs(tokenizer)
+    assert row_input["behaviour_logp"] == pytest.approx([-0.3, -0.4])  # tokens 2 and 3 of 0..3
     idea = encode_chat(tokenizer, PROMPTS.with_idea("1+1?", "carry"))
-    assert task["teacher_prompt_ids"] == idea
-    for context, shown in (("peer", "it is 2"), ("reference", "1+1=2")):
-        (task,) = score_tasks(
-            **tables(context=context), tokenizer=tokenizer, prompts=PROMPTS, longest=128
-        )
-        asked = encode_chat(tokenizer, PROMPTS.with_solution("1+1?", shown))
-        assert task["teacher_prompt_ids"] == asked
-    assert (
-        score_tasks(**tables(status="skipped"), tokenizer=tokenizer, prompts=PROMPTS, longest=128)
-        == []
-    )
+    assert row_input["teacher_prompt_ids"] == idea
+    for context, solution in (("peer", "it is 2"), ("reference", "1+1=2")):
+        (row_input,) = inputs(tokenizer, context=context)
+        prompt = encode_chat(tokenizer, PROMPTS.with_solution("1+1?", solution))
+        assert row_input["teacher_prompt_ids"] == prompt
+    assert inputs(tokenizer, status="skipped") == []
 
 
 @pytest.mark.parametrize("support", ["student", "teacher"])
 def test_one_model_on_one_prompt_does_not_diverge_from_itself(tiny, tokenizer, support):
-    engine = Reader((Part(tiny),), 0, 100)
-    (task,) = score_tasks(**tables(), tokenizer=tokenizer, prompts=PROMPTS, longest=128)
-    (row,) = score_rows(
-        [task | {"teacher_prompt_ids": task["prompt_ids"]}], engine, engine, "topk", support, 4
-    )
+    (row_input,) = inputs(tokenizer)
+    same_prompt = row_input | {"teacher_prompt_ids": row_input["prompt_ids"]}
+    row = scored(same_prompt, tiny, support)
     assert np.allclose(row["divergence"], 0, atol=1e-6)
     assert row["student_logp"] == pytest.approx(row["teacher_logp"], abs=1e-6)
     assert [len(ids) for ids in row["support_ids"]] == [4, 4]
 
 
 def test_the_support_is_of_whom_it_says_and_the_targets_are_the_teachers(tiny, tokenizer):
-    engine = Reader((Part(tiny),), 0, 100)
-    (task,) = score_tasks(**tables(), tokenizer=tokenizer, prompts=PROMPTS, longest=128)
-    (by_student,) = score_rows([task], engine, engine, "topk", "student", 4)
-    (by_teacher,) = score_rows([task], engine, engine, "topk", "teacher", 4)
+    (row_input,) = inputs(tokenizer)
+    by_student, by_teacher = (scored(row_input, tiny, s) for s in ("student", "teacher"))
     assert by_student["teacher_logp"] == pytest.approx(by_teacher["teacher_logp"], abs=1e-6)
     assert by_student["support_ids"].tolist() != by_teacher["support_ids"].tolist()
     # the teacher's own top ids come in falling order; on the student's ids they need not
@@ -87,19 +94,27 @@ def test_the_support_is_of_whom_it_says_and_the_targets_are_the_teachers(tiny, t
 
 
 def test_a_row_beyond_the_context_is_kept_with_its_status(tiny, tokenizer):
-    engine = Reader((Part(tiny),), 0, 100)
-    (task,) = score_tasks(**tables(), tokenizer=tokenizer, prompts=PROMPTS, longest=128)
-    (row,) = score_rows(
-        [task | {"teacher_prompt_ids": [5] * 126}], engine, engine, "topk", "student", 4
-    )
+    (row_input,) = inputs(tokenizer)
+    row = scored(row_input | {"teacher_prompt_ids": [5] * 126}, tiny, "student")
     assert (row["status"], row["support_ids"], row["behaviour_logp"]) == ("too_long", (), [])
 
 
 def test_without_a_teacher_the_tokens_are_kept(tiny, tokenizer):
-    engine = Reader((Part(tiny),), 0, 100)
-    (task,) = score_tasks(
-        **tables(context="none"), tokenizer=tokenizer, prompts=PROMPTS, longest=128
-    )
-    (row,) = score_rows([task], engine, engine, "topk", "student", 4)
+    (row_input,) = inputs(tokenizer, context="none")
+    row = scored(row_input, tiny, "student")
     assert (row["status"], row["support"], row["teacher_prompt_ids"]) == ("no_teacher", "none", [])
     assert (row["positions"], row["weight"], row["support_ids"]) == ([2, 3], 1.0, ())
+
+
+def test_batches_do_not_change_the_scores(tiny, tokenizer):
+    """Rows of different lengths, all at once and one by one."""
+    (row_input,) = inputs(tokenizer)
+    rows: Any = [row_input | {"teacher_prompt_ids": [5] * n} for n in (3, 30, 60)]
+    mix = ModelMix((MixPart(tiny),), 0)
+    whole, single = (
+        score_rows(rows, mix, mix, ScoreSettings("topk", "student", 4, tokens))
+        for tokens in (10_000, 1)
+    )
+    for one, other in zip(whole, single, strict=True):
+        assert np.allclose(one["teacher_logp"], other["teacher_logp"], atol=1e-5)
+        assert np.array_equal(one["support_ids"], other["support_ids"])

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from rosd_core.config.params import Params, load_params
+from rosd_core.config.load import load_params
+from rosd_core.config.params import Params
 from rosd_core.tables.schemas import SCHEMAS
 from tests.support import ROOT, SMALL, write_params
 
@@ -104,6 +105,37 @@ def test_a_stage_reads_as_the_algorithm(stage):
 def test_the_core_does_not_know_the_stages_and_paths():
     for file in (ROOT / "rosd_core").rglob("*.py"):
         assert not any(name.startswith("stages") for name in imports(file)), file
+
+
+def test_align_needs_neither_torch_nor_an_engine():
+    code = (
+        "import sys, stages.align; "
+        "sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'rosd_core.sampling')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_an_edit_of_a_loss_runs_score_and_distill_alone():
+    """And what follows from their outputs."""
+    reads = {
+        stage
+        for stage in STAGES
+        if any(d.startswith("rosd_core/losses") for d in definition(stage).get("deps", []))
+    }
+    assert reads == {"score", "distill"}
+
+
+@pytest.mark.parametrize("stage", ["compare", "shared", "arm"])
+def test_the_comparison_declares_the_code_that_it_runs(stage):
+    file = {"compare": "stages/compare.py"}.get(stage, f"stages/compare_{stage}.py")
+    code = YAML(typ="safe").load((ROOT / "compare" / "dvc.yaml").read_text())["stages"][stage]
+    imported = {file} | imports(ROOT / file)
+    missing = [
+        f
+        for f in imported
+        if not f.startswith(NO_DEPS) and not any(covers(d, f) for d in code["deps"])
+    ]
+    assert missing == []
 
 
 def dvc(project, *args):

@@ -15,7 +15,7 @@ ROW = {
 
 
 def test_what_is_written_is_read(tmp_path):
-    write_table("problems", to_arrow("problems", [ROW]), tmp_path / "problems.parquet")
+    write_table("problems", [ROW], tmp_path / "problems.parquet")
     assert read_table("problems", tmp_path / "problems.parquet").to_dicts() == [ROW]
 
 
@@ -67,7 +67,7 @@ def test_shards_come_in_order_one_row_group_each(tmp_path):
 
 def test_an_interrupted_run_leaves_the_old_table(tmp_path):
     path = tmp_path / "problems.parquet"
-    write_table("problems", to_arrow("problems", [ROW]), path)
+    write_table("problems", [ROW], path)
 
     def work(shard):
         if shard[0]["problem_id"] == "b":

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from rosd_core.config.params import load_params
+from rosd_core.config.load import load_params
 from rosd_core.errors import RosdError
 from rosd_core.graders.graders import GRADERS
 from rosd_core.graders.procedural import gym_dataset

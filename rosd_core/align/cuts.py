@@ -1,0 +1,62 @@
+"""How cleanly a piece is cut out of a text: at lines, at sentences, at words or within a word."""
+
+from rosd_core.align.fold import Span
+
+CUT = 3  # the worst rank: a word or number is cut
+
+
+def splits_word(text: str, at: int) -> bool:
+    """Whether position `at` is within a word or a number."""
+    before, after = text[max(0, at - 2) : at], text[at : at + 2]
+    if not before or not after:
+        return False
+    if before[-1].isalnum() and after[0].isalnum():
+        return before[-1].isdigit() == after[0].isdigit()
+    number = len(before) == 2 and before[0].isdigit() and before[1] in ".," and after[0].isdigit()
+    return number or (
+        before[-1].isdigit() and len(after) == 2 and after[0] in ".," and after[1].isdigit()
+    )
+
+
+def cut_rank(text: str, start: int, end: int) -> int:
+    """How cleanly [start, end) is cut out: 0 a whole line, 1 from the start of a line or sentence,
+    2 between words, 3 within a word or number.
+    """
+    if splits_word(text, start) or splits_word(text, end):
+        return CUT
+    before, after = (
+        text[max(0, start - 8) : start].rstrip(" \t"),
+        text[end : end + 8].lstrip(" \t."),
+    )
+    opens = start == 0 or (before != "" and before[-1] in "\n.!?;")
+    closes = end >= len(text) or after[:1] in ("", "\n")
+    return 2 - opens - (opens and closes)
+
+
+def lines_of(text: str, start: int, end: int) -> Span:
+    """The lines that [start, end) touches."""
+    after = text.find("\n", end)
+    return text.rfind("\n", 0, start) + 1, len(text) if after < 0 else after
+
+
+def whole_words(text: str, start: int, end: int) -> Span:
+    """The span grown to whole words and numbers, without white space at its edges."""
+    while start < end and text[start].isspace():
+        start += 1
+    while start > 0 and splits_word(text, start):
+        start -= 1
+    while end < len(text) and splits_word(text, end):
+        end += 1
+    return start, end
+
+
+def longest_line(quote: str, response: str, start: int, end: int) -> Span:
+    """The span itself, or its longest line where it covers several and the quote has only one."""
+    if "\n" in quote.strip():
+        return start, end
+    pieces = []
+    for line in response[start:end].split("\n"):
+        pieces.append((len(line), start))
+        start += len(line) + 1
+    length, start = max(pieces)
+    return start, start + length

@@ -1,0 +1,96 @@
+"""The supervised mask: from the characters of the errors to the indices of the supervised tokens.
+
+The prefix before the first error is never trained on. `align.spans` chooses the policy:
+
+| align.spans | supervised |
+| --- | --- |
+| first_to_end | from the first error to the end, end token included (the paper's mask) |
+| spans | the quoted tokens alone |
+| first_to_end_of_step | from the first error to the end of its line |
+
+To add a policy: write its function, add it to `SPANS`, its name to `Align.spans` in
+rosd_core/config/params.py, and test it.
+
+Dimension names: T token of the response.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from rosd_core.align.fold import Span
+
+
+def token_range(spans_T2: np.ndarray, span: Span) -> tuple[int, int]:
+    """Tokens [first, end) that contribute at least a byte to the characters [start, end) of `span`.
+
+    Both are the number of tokens where no token does.
+    """
+    start, end = span
+    touches_T = (spans_T2[:, 1] > start) & (spans_T2[:, 0] < max(end, start + 1))
+    touches_T &= spans_T2[:, 1] > spans_T2[:, 0]
+    touching = np.flatnonzero(touches_T)
+    if not len(touching):
+        return len(spans_T2), len(spans_T2)
+    return int(touching[0]), int(touching[-1]) + 1
+
+
+def end_of_step(response: str, char: int) -> int:
+    """End of the line that holds character `char`: a step of a solution is a line."""
+    end = response.find("\n", char)
+    return len(response) if end < 0 else end
+
+
+def _first_to_end(errors: Sequence[Span], response: str, spans_T2: np.ndarray) -> list[int]:
+    first, _ = token_range(spans_T2, (errors[0][0], len(response)))
+    return list(range(first, len(spans_T2)))
+
+
+def _spans(errors: Sequence[Span], response: str, spans_T2: np.ndarray) -> list[int]:
+    return sorted({t for span in errors for t in range(*token_range(spans_T2, span))})
+
+
+def _first_to_end_of_step(errors: Sequence[Span], response: str, spans_T2: np.ndarray) -> list[int]:
+    start = errors[0][0]
+    return list(range(*token_range(spans_T2, (start, end_of_step(response, start)))))
+
+
+# name -> (errors in order of their start, response, characters of its tokens) -> token indices
+SPANS: dict[str, Callable[[Sequence[Span], str, np.ndarray], list[int]]] = {
+    "first_to_end": _first_to_end,
+    "spans": _spans,
+    "first_to_end_of_step": _first_to_end_of_step,
+}
+
+
+def supervised_tokens(
+    errors: Sequence[Span], response: str, spans_T2: np.ndarray, policy: str
+) -> list[int]:
+    """Ascending indices of the supervised tokens, given the characters of the errors in any order
+    and a policy of `SPANS`.
+    """
+    return SPANS[policy](sorted(errors), response, spans_T2)
+
+
+def first_difference(response: str, peer: str) -> int:
+    """Number of characters that `response` has in common with the start of `peer`."""
+    shared = min(len(response), len(peer))
+    return next((n for n in range(shared) if response[n] != peer[n]), shared)
+
+
+def fallback_tokens(
+    policy: str, response: str, peer: str | None, spans_T2: np.ndarray
+) -> list[int] | None:
+    """The supervised tokens of a wrong response none of whose quotes was found, None to drop it.
+
+    `whole`: all of them. `from_first_difference`: from where the response departs from the correct
+    response `peer` of its group, where there is one.
+    """
+    count = len(spans_T2)
+    if policy == "whole":
+        return list(range(count))
+    if policy == "from_first_difference" and peer is not None:
+        start = first_difference(response, peer)
+        first, _ = token_range(spans_T2, (start, len(response)))
+        return list(range(max(0, min(first, count - 1)), count))
+    return None

@@ -1,0 +1,51 @@
+"""Counts and shares of an alignment table."""
+
+from collections.abc import Mapping, Sequence
+
+from rosd_core.align.fold import Span
+from rosd_core.align.rows import error_spans
+from rosd_core.tables.row_types import AlignmentRow
+
+MATCHES = ("exact", "normalised", "ellipsis", "fuzzy", "none")
+
+
+def alignment_metrics(
+    rows: Sequence[AlignmentRow], true_errors: Mapping[str, Span]
+) -> dict[str, float]:
+    """Metrics of the stage. `true_errors` holds the span of the first error of wrong rollouts where
+    the world knows it; `quote_true_share` is the share of these whose earliest quote is exactly
+    that.
+    """
+    supervised = [r for r in rows if r["status"] == "supervised"]
+    wrong = [r for r in rows if r["kind"] == "wrong" and r["skip_reason"] != "no_success"]
+    first = {r["rollout_id"]: min(error_spans(r), default=None) for r in wrong}
+    known = [r["rollout_id"] for r in wrong if r["rollout_id"] in true_errors]
+    starts = [
+        (r["first_token"] or 0) / r["response_tokens"] for r in supervised if r["policy"] == "quote"
+    ]
+    tokens = sum(r["response_tokens"] for r in rows)
+    return {
+        "rollouts": len(rows),
+        "supervised": len(supervised),
+        "skipped_no_success": sum(r["skip_reason"] == "no_success" for r in rows),
+        "wrong_reflected": len(wrong),
+        **_quote_metrics(wrong),
+        "quote_found_share": _share(sum(span is not None for span in first.values()), len(wrong)),
+        "quote_true_share": _share(sum(first[i] == true_errors[i] for i in known), len(known)),
+        "mean_start": _share(sum(starts), len(starts)),
+        "supervised_token_share": _share(sum(len(r["positions"]) for r in supervised), tokens),
+    }
+
+
+def _quote_metrics(wrong: Sequence[AlignmentRow]) -> dict[str, float]:
+    quotes = [q for r in wrong for q in r["quotes"] or []]
+    found = [q for q in quotes if q["match"] != "none"]
+    return {
+        "quotes": len(quotes),
+        **{f"quote_{match}": sum(q["match"] == match for q in quotes) for match in MATCHES},
+        "quote_ambiguous_share": _share(sum(q["candidates"] > 1 for q in found), len(found)),
+    }
+
+
+def _share(part: float, whole: int) -> float:
+    return part / max(1, whole)

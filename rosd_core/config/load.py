@@ -1,0 +1,78 @@
+"""Reading params.yaml. Every complaint names the key, what is allowed and, for an unknown key, the
+nearest valid name.
+
+Read with ruamel (YAML 1.2, so that `1e-4` is a number).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from rosd_core.config.domains import FileDomain, GymDomain, PocketDomain, TableDomain
+from rosd_core.config.params import Iteration, Params
+from rosd_core.errors import RosdError
+
+
+def _section_at(path: tuple[Any, ...]) -> type[BaseModel] | None:
+    """The model that has, or lacks, the key at the end of `path`."""
+    if path[:2] == ("prepare", "domains"):
+        models = (PocketDomain, FileDomain, TableDomain, GymDomain)
+        by_task = {t: m for m in models for t in get_args(m.model_fields["task"].annotation)}
+        return by_task.get(path[3]) if len(path) > 4 else None
+    model: Any = Params
+    for name in path[:-1]:
+        fields = model.model_fields if _is_model(model) else {}
+        if name not in fields:
+            return Iteration if path[0] == "loop" else None
+        model = fields[name].annotation
+    return model if _is_model(model) else None
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _explain(error: Mapping[str, Any], file: Path) -> str:
+    """One line for one complaint of pydantic."""
+    path = tuple(p for p in error["loc"] if p != "[key]")
+    # pydantic puts the task's name into the path of a domain
+    keys = path[:3] + path[4:] if path[:2] == ("prepare", "domains") else path
+    key = ".".join(map(str, keys))
+    section = _section_at(path)
+    if error["type"] == "extra_forbidden":
+        valid = list(section.model_fields) if section else []
+        from rapidfuzz import process  # imported only where a key is wrong
+
+        near = process.extractOne(str(path[-1]), valid)
+        hint = f" Did you mean {near[0]!r}?" if near and near[1] >= 50 else ""
+        return f"{file}: unknown key {key!r}.{hint} Allowed there: {', '.join(valid)}."
+    if error["type"] == "missing":
+        return f"{file}: the key {key!r} is missing."
+    if error["type"] == "value_error":
+        return f"{file}: {str(error['msg']).removeprefix('Value error, ')}."
+    return f"{file}: {key} = {error['input']!r} is not allowed: {error['msg']}."
+
+
+def load_params(file: Path, shown_as: Path | None = None) -> Params:
+    """Read and validate a params file. Raises RosdError with one line per complaint, which names
+    the file as `shown_as`.
+    """
+    name = shown_as or file
+    try:
+        data = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RosdError(
+            f"{name}: no such file. Run from the project's folder, or name it with --params."
+        ) from None
+    except YAMLError as error:
+        raise RosdError(
+            f"{name}: not YAML: {str(error).splitlines()[-1].strip()}; {error}"
+        ) from None
+    try:
+        return Params.model_validate(data)
+    except ValidationError as error:
+        raise RosdError("\n".join(_explain(e, name) for e in error.errors())) from None

@@ -1,0 +1,122 @@
+"""Rows of the score table as tensors: the batches of an optimizer step and their targets.
+
+Dimension names: N supervised token, K support, H hidden.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from rosd_core.errors import RosdError
+from rosd_core.forward.packing import PackRow, batches, pack_row, sampled_tokens
+from rosd_core.forward.teachers import Teacher
+from rosd_core.losses.chunked import Targets
+from rosd_core.losses.token_losses import LOSSES, LossSettings
+from rosd_core.tables.bfloat16 import from_bfloat16
+
+Rows = Sequence[Mapping[str, Any]]  # of the table scores, see row_types.ScoreRow
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What the student is trained on: the loss and, where the score table does not hold its
+    log-probabilities, the teacher.
+    """
+
+    settings: LossSettings
+    teacher: Teacher | None = None
+
+    @property
+    def live_teacher(self) -> bool:
+        """Whether the teacher runs beside the student."""
+        return self.teacher is not None and self.teacher.live is not None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one forward and backward pass, with their packs for the student and, where it runs
+    beside it, for the teacher.
+    """
+
+    rows: Rows
+    student: list[PackRow]
+    teacher: list[PackRow]
+
+    @property
+    def weight_N(self) -> torch.Tensor:
+        """The row weight of every supervised token."""
+        weights = [float(row["weight"]) for row in self.rows for _ in row["positions"]]
+        return torch.tensor(weights)
+
+
+def split_step(rows: Rows, most: int, live_teacher: bool) -> list[Batch]:
+    """The rows of an optimizer step in batches of at most `most` packed tokens."""
+    student = [pack_row(row) for row in rows]
+    teacher = [pack_row(row, "teacher_prompt_ids") for row in rows] if live_teacher else None
+    return [
+        Batch(
+            [rows[n] for n in batch],
+            [student[n] for n in batch],
+            [teacher[n] for n in batch] if teacher else [],
+        )
+        for batch in batches(student, most, teacher)
+    ]
+
+
+def _stored(rows: Rows, name: str) -> Iterator[Any]:
+    """A column of the rows. Raises RosdError where the table was written with other targets."""
+    for row in rows:
+        if len(row["positions"]) and (row[name] is None or not len(row[name])):
+            raise RosdError(
+                f"scores.parquet has no {name}: it was written with another score.targets; "
+                "run `rosd score` first."
+            )
+        yield row[name]
+
+
+def collate(batch: Batch, objective: Objective, device: torch.device) -> Targets:
+    """The targets of a batch, supervised token after supervised token."""
+
+    def column(name: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        parts = [np.asarray(values) for values in _stored(batch.rows, name)]
+        return torch.from_numpy(np.concatenate(parts)).to(device, dtype)
+
+    tensors: dict[str, torch.Tensor] = {
+        "token_N": sampled_tokens(batch.student).to(device),
+        "behaviour_N": column("behaviour_logp"),
+        "weight_N": batch.weight_N.to(device),
+    }
+    loss, teacher = LOSSES[objective.settings.loss], objective.teacher
+    if loss.needs_teacher and teacher is not None:
+        if teacher.live is not None:
+            tensors["hidden_NH"] = teacher.live.hidden(batch.teacher)
+        else:
+            stored = zip(_stored(batch.rows, "teacher_hidden"), batch.rows, strict=True)
+            parts = [from_bfloat16(hidden, len(row["positions"])) for hidden, row in stored]
+            tensors["hidden_NH"] = torch.cat(parts).to(device)
+    elif loss.needs_teacher:
+        tensors["teacher_N"] = column("teacher_logp")
+        if loss.on_support:
+            tensors["support_NK"] = column("support_ids", torch.long)
+            tensors["teacher_NK"] = column("support_logp")
+            tensors["tail_N"] = column("tail_logp")
+    return Targets(**tensors)
+
+
+def refuse_unscored(status: Mapping[str, int], loss: str) -> None:
+    """Raises RosdError where there is nothing to train on, or no teacher for the loss; `status`
+    counts the rows of scores.parquet by status.
+    """
+    if not any(count for name, count in status.items() if name != "too_long"):
+        raise RosdError(
+            "no row of scores.parquet is supervised: see skip_reason in alignments.parquet."
+        )
+    missing = status.get("no_teacher", 0)
+    if LOSSES[loss].needs_teacher and missing:
+        raise RosdError(
+            f"distill.loss is {loss}, but {missing} rows of scores.parquet have no teacher; "
+            "set align.teacher_context to idea, peer or reference, or another distill.loss."
+        )

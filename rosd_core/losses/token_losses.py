@@ -1,0 +1,171 @@
+"""The loss of a supervised token: one function per name, in the table `LOSSES`.
+
+| distill.loss | loss of token t | reads a teacher |
+| --- | --- | --- |
+| divergence | r w_t JSD_alpha(S_t, T_t) | yes |
+| sampled_token | -r w_t (log T_t(y_t) - log S_t(y_t)) log S_t(y_t), bracket constant | yes |
+| cross_entropy | -r log S_t(y_t) | no |
+| policy_gradient | -min(rho_t r, clip(rho_t, 1 - c, 1 + c) r) | no |
+
+S_t and T_t are the student's and the teacher's next-token distributions, y_t is the sampled token,
+r the weight of its row, rho_t = S_t(y_t) / (behaviour probability of y_t) the importance ratio and
+w_t = min(rho_t, importance_clip). All losses are in nats.
+
+To add a loss: write its function, add its entry to `LOSSES` and its name to `Distill.loss` in
+rosd_core/config/params.py, mention it in params.yaml, and test it.
+
+Dimension names: n supervised token, C bucket (the support and its tail, or the whole vocabulary).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from rosd_core.losses.divergence import jsd, jsd_gradient
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """What the losses read of `params.yaml: distill` and `score`; the names are the same there."""
+
+    loss: str
+    alpha: float
+    tail: str
+    importance_clip: float
+    entry_clip: float | None
+    policy_clip: float
+    support: str
+    top_k: int
+
+
+@dataclass(frozen=True)
+class TokenInputs:
+    """What a loss sees of n tokens. Probabilities are natural logarithms; gradients flow through
+    the student's alone.
+
+    student_n     of the sampled token
+    behaviour_n   of the sampled token, under the distribution that it was sampled from
+    weight_n      r, the weight of its row
+    teacher_n     of the sampled token; None without teacher
+    student_nC    of the buckets; None where the loss reads the sampled token alone
+    teacher_nC    of the same buckets
+    """
+
+    student_n: torch.Tensor
+    behaviour_n: torch.Tensor
+    weight_n: torch.Tensor
+    teacher_n: torch.Tensor | None = None
+    student_nC: torch.Tensor | None = None
+    teacher_nC: torch.Tensor | None = None
+
+    @property
+    def ratio_n(self) -> torch.Tensor:
+        """rho, with gradient."""
+        return (self.student_n - self.behaviour_n).exp()
+
+
+# (rho, row weight, settings) -> (the ratio that the loss applies, which tokens it clips)
+Importance = Callable[[torch.Tensor, torch.Tensor, LossSettings], tuple[torch.Tensor, torch.Tensor]]
+
+
+def clipped_importance(
+    ratio_n: torch.Tensor, weight_n: torch.Tensor, settings: LossSettings
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """w = min(rho, importance_clip): corrects for the drift of the student since it sampled."""
+    clip = settings.importance_clip
+    return ratio_n.clamp(max=clip), ratio_n > clip
+
+
+def trust_region_importance(
+    ratio_n: torch.Tensor, weight_n: torch.Tensor, settings: LossSettings
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """rho; clipped where a step that the row's weight asks for has gone beyond 1 ± policy_clip."""
+    up_n = (weight_n > 0) & (ratio_n > 1 + settings.policy_clip)
+    return ratio_n, up_n | ((weight_n < 0) & (ratio_n < 1 - settings.policy_clip))
+
+
+def no_importance(
+    ratio_n: torch.Tensor, weight_n: torch.Tensor, settings: LossSettings
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """1: the loss does not depend on how its tokens were sampled."""
+    return torch.ones_like(ratio_n), torch.zeros_like(ratio_n, dtype=torch.bool)
+
+
+def _row_importance(tokens: TokenInputs, settings: LossSettings) -> torch.Tensor:
+    """r w, without gradient."""
+    ratio_n = tokens.ratio_n.detach()
+    return tokens.weight_n * clipped_importance(ratio_n, tokens.weight_n, settings)[0]
+
+
+def divergence(tokens: TokenInputs, settings: LossSettings) -> torch.Tensor:
+    """r w JSD_alpha(S, T) over the buckets, (n,). Source: arXiv 2605.28014 (ROSD)."""
+    assert tokens.student_nC is not None and tokens.teacher_nC is not None
+    jsd_n = jsd(tokens.student_nC, tokens.teacher_nC, settings.alpha, settings.entry_clip)
+    return _row_importance(tokens, settings) * jsd_n
+
+
+def divergence_gradient(
+    student_nV: torch.Tensor, teacher_nV: torch.Tensor, settings: LossSettings
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """JSD_alpha over the whole vocabulary (n,) and its gradient by the logits (n, V), in place."""
+    return jsd_gradient(student_nV, teacher_nV, settings.alpha, settings.entry_clip)
+
+
+def sampled_token(tokens: TokenInputs, settings: LossSettings) -> torch.Tensor:
+    """-r w (log T(y) - log S(y)) log S(y), (n,), with the bracket constant: the policy gradient of
+    the reverse KL, one sample per token. Source: arXiv 2601.20802 (SDPO).
+    """
+    assert tokens.teacher_n is not None
+    advantage_n = tokens.teacher_n - tokens.student_n.detach()
+    return -_row_importance(tokens, settings) * advantage_n * tokens.student_n
+
+
+def cross_entropy(tokens: TokenInputs, settings: LossSettings) -> torch.Tensor:
+    """-r log S(y), (n,)."""
+    return -tokens.weight_n * tokens.student_n
+
+
+def policy_gradient(tokens: TokenInputs, settings: LossSettings) -> torch.Tensor:
+    """-min(rho r, clip(rho, 1 - c, 1 + c) r), (n,), with c = policy_clip and r the advantage.
+
+    Source: arXiv 2402.03300 (GRPO), equation 3 without its KL term, averaged over tokens.
+    """
+    ratio_n, clip = tokens.ratio_n, settings.policy_clip
+    near_n = ratio_n.clamp(1 - clip, 1 + clip)
+    return -torch.minimum(ratio_n * tokens.weight_n, near_n * tokens.weight_n)
+
+
+@dataclass(frozen=True)
+class TokenLoss:
+    """An entry of `LOSSES`.
+
+    function          TokenInputs, LossSettings -> loss per token (n,)
+    needs_teacher     whether it reads teacher_n, student_nC and teacher_nC
+    on_support        False: of these teacher_n alone, so that no support is chosen
+    importance        the ratio that it applies and what it clips, for the metrics
+    whole_vocabulary  value and gradient without r w for support `full`; without it, autograd
+    """
+
+    function: Callable[[TokenInputs, LossSettings], torch.Tensor]
+    needs_teacher: bool
+    on_support: bool = True
+    importance: Importance = clipped_importance
+    whole_vocabulary: (
+        Callable[[torch.Tensor, torch.Tensor, LossSettings], tuple[torch.Tensor, torch.Tensor]]
+        | None
+    ) = None
+
+    @property
+    def reads_support(self) -> bool:
+        return self.needs_teacher and self.on_support
+
+
+LOSSES: dict[str, TokenLoss] = {
+    "divergence": TokenLoss(divergence, needs_teacher=True, whole_vocabulary=divergence_gradient),
+    "sampled_token": TokenLoss(sampled_token, needs_teacher=True, on_support=False),
+    "cross_entropy": TokenLoss(cross_entropy, needs_teacher=False, importance=no_importance),
+    "policy_gradient": TokenLoss(
+        policy_gradient, needs_teacher=False, importance=trust_region_importance
+    ),
+}

@@ -1,0 +1,94 @@
+"""The student: the model that is trained, all of it or a LoRA adapter (peft), opened and saved."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from rosd_core.errors import RosdError
+from rosd_core.models.loading import (
+    base_of,
+    import_peft,
+    is_adapter,
+    load_adapter,
+    load_plain,
+    load_weights,
+    to_device,
+)
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+
+def new_adapter(
+    model: PreTrainedModel, base: str, rank: int, alpha: float, dropout: float, modules: str
+) -> "PeftModel":
+    """A new adapter on a model; `modules` as in peft, such as `all-linear`. `base` is the path that
+    is written into the adapter's config.
+    """
+    peft = import_peft()
+    config = peft.LoraConfig(
+        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=modules,
+        task_type="CAUSAL_LM",
+    )  # fmt: skip
+    model.name_or_path = base
+    wrapped = peft.get_peft_model(model, config)
+    wrapped.peft_config["default"].base_model_name_or_path = base
+    return wrapped
+
+
+@dataclass(frozen=True)
+class Student:
+    """The model that is trained, and the adapter around it where only that is."""
+
+    model: PreTrainedModel
+    adapter: "PeftModel | None" = None
+    base: Path | None = None  # of the adapter
+
+
+def open_student(
+    start: Path, device: str, lora: dict[str, Any] | None, root: Path, seed: int
+) -> Student:
+    """The weights of a folder, to be trained: all of them, its adapter, or a new one (initialised
+    from `seed`). The base path in an adapter's config is relative to `root`.
+
+    Raises RosdError where the adapter in `start` has another shape than `lora` asks for.
+    """
+    if lora is None:
+        return Student(load_weights(start, device))
+    if is_adapter(start):
+        adapter = load_adapter(start, trainable=True)
+        base = base_of(start)
+        _refuse_other_shape(adapter, lora, start)
+    else:
+        base = start.relative_to(root) if start.is_relative_to(root) else start
+        torch.manual_seed(seed)
+        adapter = new_adapter(load_plain(start), str(base), **lora)
+    model = cast(PreTrainedModel, adapter.get_base_model())
+    to_device(model, device)
+    return Student(model, adapter, root / base)  # an absolute base stays as it is
+
+
+def _refuse_other_shape(adapter: "PeftModel", lora: dict[str, Any], start: Path) -> None:
+    found = adapter.peft_config["default"]
+    for name, key in (("rank", "r"), ("alpha", "lora_alpha"), ("dropout", "lora_dropout")):
+        if getattr(found, key) != lora[name]:
+            raise RosdError(
+                f"distill.lora.{name} is {lora[name]}, but the adapter in {start}, which this "
+                f"iteration continues, has {getattr(found, key)}."
+            )
+
+
+def save_student(
+    student: Student, tokenizer: PreTrainedTokenizerBase, target: Path, merge: bool
+) -> None:
+    """Write the model, or its adapter alone; `merge` writes the adapter into whole weights."""
+    if student.adapter is None:
+        student.model.save_pretrained(target)
+    elif merge:
+        student.adapter.merge_and_unload().save_pretrained(target)
+    else:
+        student.adapter.save_pretrained(str(target))
+    tokenizer.save_pretrained(target)

@@ -1,0 +1,50 @@
+"""Student and teacher on the same ids of the same tokens.
+
+Dimension names: N supervised token, n token of a chunk, K support, H hidden, V vocabulary.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from rosd_core.losses.chunked import chunks
+from rosd_core.losses.divergence import jsd
+from rosd_core.losses.head import Head
+from rosd_core.losses.support import choose_support, with_tail
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Log-probabilities of N tokens: of the sampled token (N,) and of the support (N, K), and the
+    divergence on the support and its tail (N,).
+    """
+
+    support_NK: torch.Tensor
+    student_N: torch.Tensor
+    teacher_N: torch.Tensor
+    student_NK: torch.Tensor
+    teacher_NK: torch.Tensor
+    divergence_N: torch.Tensor
+
+
+@torch.no_grad()
+def compare(
+    student_NH: torch.Tensor,
+    student: Head,
+    teacher_NH: torch.Tensor,
+    teacher: Head,
+    token_N: torch.Tensor,
+    support: str,
+    top_k: int,
+) -> Comparison:
+    """Both distributions on the support of `choose_support`, and their JSD (alpha 1/2) there."""
+    parts = []
+    for at in chunks(student_NH, len(student.matrix_VH)):
+        both = student.logits(student_NH[at]), teacher.logits(teacher_NH[at])
+        ids_nK, token_n1 = choose_support(*both, support, top_k), token_N[at].unsqueeze(1)
+        pairs = [(logits_nV, logits_nV.logsumexp(-1, keepdim=True)) for logits_nV in both]
+        token = [(logits_nV.gather(1, token_n1) - lse_n1).squeeze(1) for logits_nV, lse_n1 in pairs]
+        picked = [logits_nV.gather(1, ids_nK) - lse_n1 for logits_nV, lse_n1 in pairs]
+        divergence_n = jsd(with_tail(picked[0]), with_tail(picked[1]), 0.5)
+        parts.append((ids_nK, *token, *picked, divergence_n))
+    return Comparison(*(torch.cat(columns) for columns in zip(*parts, strict=True)))

@@ -1,0 +1,105 @@
+"""The functions of the table LOSSES, with numbers by hand."""
+
+import math
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+import torch
+
+from rosd_core.config.params import Distill
+from rosd_core.losses.token_losses import (
+    LOSSES,
+    TokenInputs,
+    clipped_importance,
+    no_importance,
+    trust_region_importance,
+)
+from tests.support import LOSS
+
+LOG2 = math.log(2)
+
+
+def inputs(student=0.5, behaviour=0.5, weight=1.0, teacher=0.25) -> TokenInputs:
+    """One token, and two buckets: its own and all others."""
+
+    def buckets(p: float) -> torch.Tensor:
+        return torch.tensor([[p, 1 - p]]).log()
+
+    student_nC = buckets(student).requires_grad_()
+    return TokenInputs(
+        student_nC[:, 0],
+        torch.tensor([behaviour]).log(),
+        torch.tensor([weight]),
+        torch.tensor([teacher]).log(),
+        student_nC,
+        buckets(teacher),
+    )
+
+
+def value(name: str, tokens: TokenInputs, **settings) -> float:
+    return LOSSES[name].function(tokens, replace(LOSS, loss=name, **settings)).item()
+
+
+def test_params_know_every_loss_and_no_other():
+    assert set(get_args(Distill.model_fields["loss"].annotation)) == set(LOSSES)
+
+
+def test_the_divergence_by_hand():
+    # alpha 0 is KL(T||S) = 1/4 ln(1/2) + 3/4 ln(3/2) = 3/4 ln 3 - ln 2; rho = 1
+    forward = 0.75 * math.log(3) - LOG2
+    assert value("divergence", inputs(), alpha=0.0) == pytest.approx(forward, abs=1e-6)
+    # rho = 1/2 : 1/8 = 4 is clipped at 2; the row weight is 3
+    weighted = value("divergence", inputs(behaviour=0.125, weight=3.0), alpha=0.0)
+    assert weighted == pytest.approx(3 * 2 * forward, abs=1e-5)
+
+
+def test_the_sampled_token_by_hand():
+    # -(log 1/4 - log 1/2) log 1/2 = -(-ln 2)(-ln 2)
+    assert value("sampled_token", inputs()) == pytest.approx(-(LOG2**2), abs=1e-6)
+    # gradient by log S: -(log T - log S) = ln 2, since the bracket is constant
+    tokens = inputs()
+    loss = LOSSES["sampled_token"].function(tokens, LOSS)
+    assert tokens.student_nC is not None
+    (gradient,) = torch.autograd.grad(loss, tokens.student_nC)
+    assert gradient[0, 0].item() == pytest.approx(LOG2, abs=1e-6)
+
+
+def test_cross_entropy_and_policy_gradient_by_hand():
+    assert value("cross_entropy", inputs(weight=2.0)) == pytest.approx(2 * LOG2, abs=1e-6)
+    # rho = 2: praised it counts as 1.2, blamed as 2
+    praised, blamed = (inputs(behaviour=0.25, weight=w) for w in (1.0, -1.0))
+    assert value("policy_gradient", praised) == pytest.approx(-1.2, abs=1e-6)
+    assert value("policy_gradient", blamed) == pytest.approx(2.0, abs=1e-6)
+
+
+def test_what_the_metrics_call_clipped_is_what_the_loss_clips():
+    """importance_clip 2 clips 3 alone; policy_clip 0.2 clips steps that have gone far enough: 3
+    where the row is praised, 0.5 where it is blamed. Cross-entropy does not depend on the ratio."""
+    ratio, weight = torch.tensor([0.5, 0.5, 1.1, 3.0, 3.0]), torch.tensor([1.0, -1, 1, 1, -1])
+    applied, clipped = clipped_importance(ratio, weight, LOSS)
+    assert applied.tolist() == pytest.approx([0.5, 0.5, 1.1, 2, 2])
+    assert clipped.tolist() == [False, False, False, True, True]
+    applied, clipped = trust_region_importance(ratio, weight, LOSS)
+    assert applied.tolist() == ratio.tolist()
+    assert clipped.tolist() == [False, True, False, True, False]
+    applied, clipped = no_importance(ratio, weight, LOSS)
+    assert applied.tolist() == [1.0] * 5
+    assert not clipped.any()
+
+
+def gradient(name: str, tokens: TokenInputs) -> torch.Tensor:
+    assert tokens.student_nC is not None
+    loss = LOSSES[name].function(tokens, replace(LOSS, loss=name))
+    return torch.autograd.grad(loss, tokens.student_nC)[0]
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_moves_the_student(name):
+    assert gradient(name, inputs()).abs().max() > 0
+
+
+def test_the_importance_of_a_divergence_is_a_factor_without_gradient():
+    # rho = 1.5, below the clip
+    plain, weighted = gradient("divergence", inputs()), gradient("divergence", inputs(0.5, 1 / 3))
+    assert torch.allclose(weighted, 1.5 * plain)
