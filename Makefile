@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.test-installed
 
-.PHONY: run compare test test-slow check plan hashes clean help
+.PHONY: run compare test test-fast test-slow check plan hashes lock clean help
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  /'
@@ -40,10 +40,13 @@ compare: $(STAMP) ## the methods against each other (QUICK=1: two seeds); resuma
 test: $(TEST_STAMP)   ## the tests without those marked slow or gpu
 	$(BIN)/pytest
 
+test-fast: $(TEST_STAMP)  ## those of them that start no other process and run no whole stage
+	$(BIN)/pytest -m "not slow and not gpu and not stage" --hypothesis-profile=fast
+
 test-slow: $(TEST_STAMP)  ## the tests marked slow
 	$(BIN)/pytest -m slow
 
-check: $(TEST_STAMP)  ## lint and types
+check: $(TEST_STAMP)  ## format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
@@ -53,6 +56,14 @@ plan: $(STAMP)   ## which stages `make run` would run now, with all that follows
 
 hashes: $(STAMP) ## content hashes of all tables and weights: equal runs print equal lines
 	@$(BIN)/rosd hashes
+
+lock:            ## renew constraints.txt: what a new environment without constraints gets
+	rm -rf .venv-lock
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --quiet --upgrade-strategy only-if-needed "$(TORCH)"
+	.venv-lock/bin/pip install --quiet -e ".[dev,gym,lora,trl]"
+	.venv-lock/bin/pip freeze --exclude-editable --exclude torch > constraints.txt
+	rm -rf .venv-lock
 
 clean:           ## remove what the pipeline made (not models/base, not the environment)
 	rm -rf iterations evaluations curves plots data/problems.parquet models/i[0-9]*

@@ -216,7 +216,7 @@ def schema(
     """Print the tables' columns with type, unit and meaning."""
     with _messages("schema"):
         from rosd_core.errors import RosdError
-        from rosd_core.tables.schemas import SCHEMAS, as_markdown, describe
+        from rosd_core.tables.schemas import ROWS, SCHEMAS, as_markdown, describe
 
         if table is not None and table not in SCHEMAS:
             raise RosdError(f"there is no table {table!r}; there are: {', '.join(SCHEMAS)}.")
@@ -224,7 +224,7 @@ def schema(
             typer.echo(as_markdown(), nl=False)
             return
         for name in [table] if table else SCHEMAS:
-            typer.echo(f"\n{name}")
+            typer.echo(f"\n{name}: a row is {ROWS[name]}")
             for column, arrow_type, unit, text in describe(name):
                 typer.echo(f"  {column:<19} {arrow_type:<26} [{unit}] {text}")
 

@@ -9,6 +9,7 @@ from hypothesis import settings
 from tests.support import ROOT, SMALL, write_params
 
 settings.register_profile("rosd", deadline=None)  # a busy machine is no failure
+settings.register_profile("fast", deadline=None, max_examples=10)
 settings.load_profile("rosd")
 
 

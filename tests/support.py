@@ -54,8 +54,13 @@ LOSS = LossSettings(
     policy_clip=0.2, support="student", top_k=16,
 )  # fmt: skip
 
-DATA = ROOT.parent / "shared" / "data"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="../shared/data is not there")
+FIXTURES = ROOT / "tests" / "fixtures" / "data"  # in the layout of the real sets, written for tests
+SHARED = ROOT.parent / "shared" / "data"  # the real sets, where somebody has put them
+no_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/data is not there")
+on_fixtures_and_real_sets = pytest.mark.parametrize(
+    "data",
+    [pytest.param(FIXTURES, id="fixtures"), pytest.param(SHARED, id="real", marks=no_shared)],
+)
 
 
 def run_stage(project: Path, stage: str, *args: str) -> None:

@@ -273,6 +273,16 @@ SCHEMAS: dict[str, pa.Schema] = {
 }
 
 
+ROWS = {
+    "problems": "a problem",
+    "rollouts": "a sampled response",
+    "reflections": "a rollout's reflection",
+    "alignments": "a rollout's quotes and supervised tokens",
+    "scores": "the teacher's targets of one supervised rollout",
+    "evaluation": "an evaluation sample",
+}
+
+
 def describe(table: str) -> list[tuple[str, str, str, str]]:
     """Rows (column, type, unit, description) of a table's dictionary."""
     rows = []
@@ -296,7 +306,9 @@ def as_markdown() -> str:
     """All tables as Markdown, for docs/tables.md."""
     lines = [MARKDOWN_HEAD]
     for table in SCHEMAS:
-        lines.append(f"\n## {table}\n\n| column | type | unit | meaning |\n")
+        lines.append(
+            f"\n## {table}\n\nA row is {ROWS[table]}.\n\n| column | type | unit | meaning |\n"
+        )
         lines.append("| --- | --- | --- | --- |\n")
         for row in describe(table):
             cells = [cell.replace("|", "\\|") for cell in row]

@@ -109,6 +109,7 @@ def small_sets(folder):
     lines(folder / "data" / "aime24" / "test.jsonl", [{"problem": "1 + 1?", "answer": "2"}])
 
 
+@pytest.mark.stage
 @pytest.mark.parametrize("trained", SETS)
 def test_the_shape_of_each_preset_runs_with_a_tiny_random_model(tmp_path, tokenizer, trained):
     """Every stage with the preset's prompts and values, but for lengths, rows and the device.

@@ -236,6 +236,7 @@ def test_steps_shuffle_within_a_group_and_cut_across_groups():
     assert all(kept[i + 1] == kept[i] + 1 for i in range(0, 8, 2))  # two rows of each problem
 
 
+@pytest.mark.stage
 def test_several_processes_make_the_step_of_one(tiny, tmp_path):
     """Two real processes over gloo, each with its batches, against this one with all of them."""
     from torch.multiprocessing.spawn import spawn

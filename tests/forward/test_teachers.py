@@ -19,6 +19,8 @@ from rosd_core.tables.io import read_table
 from stages.paths import Paths
 from tests.support import ROOT, SMALL, run_stage, write_params
 
+pytestmark = pytest.mark.stage
+
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "modules": "all-linear", "merge": False}
 ONE_STEP = {"rows_per_step": 1000, "batch_tokens": 300, "warmup_steps": 0}
 

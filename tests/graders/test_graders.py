@@ -14,7 +14,7 @@ from rosd_core.graders import graders
 from rosd_core.graders.graders import GRADERS, answer_line, exact, last_boxed, math, mcq, tool_use
 from rosd_core.graders.procedural import UNSAFE_GENERATORS
 from rosd_core.pocket.world import DOMAINS, make_problem
-from tests.support import DATA, needs_data
+from tests.support import on_fixtures_and_real_sets
 
 
 def gold(answer):
@@ -173,45 +173,45 @@ def test_tool_use_never_raises(text):
     assert tool_use("Action: " + text, gold(json.dumps(CALLS))).reward in (0.0, 1.0)
 
 
-@needs_data
-@pytest.mark.parametrize("name", ["biology", "chemistry", "physics"])
-def test_every_sciknoweval_answer_scores_one(name):
-    for split in ("train", "test"):
-        for line in (DATA / "sciknoweval" / name / f"{split}.jsonl").open():
-            row = json.loads(line)
+def lines(data, name):
+    """The rows of all files of a set."""
+    return [json.loads(line) for f in sorted((data / name).glob("t*.jsonl")) for line in f.open()]
+
+
+@on_fixtures_and_real_sets
+def test_every_sciknoweval_answer_scores_one(data):
+    for folder in sorted((data / "sciknoweval").iterdir()):
+        for row in lines(folder, "."):
             assert mcq(f"<answer>\n{row['answer']}\n</answer>", row).reward == 1
 
 
-@needs_data
-def test_every_tool_use_answer_scores_one():
-    for line in (DATA / "tooluse" / "test.jsonl").open():
-        row = json.loads(line)
+@on_fixtures_and_real_sets
+def test_every_tool_use_answer_scores_one(data):
+    for row in lines(data, "tooluse"):
         calls = json.loads(row["answer"])
-        said = [f"Action: {c['Action']}\nAction Input: {c['Action_Input']}" for c in calls]
-        assert tool_use("\n".join(said), row).reward == 1
+        texts = [f"Action: {c['Action']}\nAction Input: {c['Action_Input']}" for c in calls]
+        assert tool_use("\n".join(texts), row).reward == 1
 
 
-@needs_data
-def test_every_gsm8k_answer_scores_one():
-    for split in ("train", "test"):
-        for line in (DATA / "gsm8k" / f"{split}.jsonl").open():
-            row = json.loads(line)
-            answer = last_boxed(row["answer"])
-            assert math(f"\\boxed{{{answer}}}", gold(answer)).reward == 1
-            assert math(row["answer"], row).reward == 1
+@on_fixtures_and_real_sets
+def test_every_gsm8k_answer_scores_one(data):
+    for row in lines(data, "gsm8k"):
+        answer = last_boxed(row["answer"])
+        assert math(f"\\boxed{{{answer}}}", gold(answer)).reward == 1
+        assert math(row["answer"], row).reward == 1
 
 
-@needs_data
-def test_the_graders_agree_with_the_published_verdicts_on_real_solutions():
+@on_fixtures_and_real_sets
+def test_the_graders_agree_with_the_published_verdicts_on_solutions(data):
     """GSM8K's example solutions end in `A: number` and say whether that is right."""
     disagree = count = 0
-    for line in (DATA / "gsm8k" / "example_model_solutions.jsonl").open():
+    for line in (data / "gsm8k" / "example_model_solutions.jsonl").open():
         row = json.loads(line)
         truth = row["ground_truth"].rpartition("A:")[2].strip()
         for entry in row.values():
             if isinstance(entry, dict) and "A:" in entry["solution"]:
-                said = entry["solution"].rpartition("A:")[2].strip()
+                answer = entry["solution"].rpartition("A:")[2].strip()
                 count += 1
-                disagree += math(f"#### {said}", gold(truth)).success != entry["is_correct"]
-    assert count > 5000
+                disagree += math(f"#### {answer}", gold(truth)).success != entry["is_correct"]
+    assert count >= 24
     assert disagree <= count * 0.002

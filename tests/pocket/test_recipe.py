@@ -100,6 +100,7 @@ def test_the_loss_falls_on_replies_and_of_drills_on_results(tokenizer):
             assert tokenizer.decode(supervised) == row.reply + "<|im_end|>"
 
 
+@pytest.mark.stage
 def test_the_recipe_is_a_function_of_the_seed(tmp_path):
     shipped = load_params(ROOT / "params.yaml").bootstrap.model_dump()["phases"]
     hashes = []

@@ -80,6 +80,7 @@ def test_the_best_is_bold_and_the_baseline_has_no_difference():
     assert compare.markdown(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |\n"
 
 
+@pytest.mark.stage
 def test_two_arms_share_their_first_iteration(tmp_path, capsys):
     small = SMALL | {"compare": {"methods": ["opsd", "sft"], "seeds": [5]}}
     write_params(tmp_path, small)
@@ -110,6 +111,7 @@ def test_two_arms_share_their_first_iteration(tmp_path, capsys):
     assert "mean@2" in capsys.readouterr().out
 
 
+@pytest.mark.stage
 def test_the_arms_of_a_seed_are_stages_in_their_order():
     """`make compare` hands these lines to dvc, one process a line."""
     told = CliRunner().invoke(app, ["arms", "2", "--params", str(ROOT / "params.yaml")])

@@ -107,6 +107,7 @@ def test_the_core_does_not_know_the_stages_and_paths():
         assert not any(name.startswith("stages") for name in imports(file)), file
 
 
+@pytest.mark.stage
 def test_align_needs_neither_torch_nor_an_engine():
     code = (
         "import sys, stages.align; "
@@ -160,6 +161,7 @@ def would_run(project) -> list[str]:
     return [line.split("'")[1] for line in lines if line.startswith("Running stage")]
 
 
+@pytest.mark.stage
 def test_dvc_runs_what_changed_and_nothing_else(tmp_path):
     """The whole pipeline under real DVC, without git; then what a change would run again."""
     write_params(tmp_path, SMALL)

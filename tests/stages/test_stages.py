@@ -16,6 +16,8 @@ from rosd_core.tables.io import read_table
 from stages.paths import Paths
 from tests.support import ROOT, SMALL, run_stage, write_params
 
+pytestmark = pytest.mark.stage
+
 ITERATION = ("rollout", "reflect", "align", "score", "distill")
 
 
