@@ -45,6 +45,7 @@ def test_every_number_is_one_token(tokenizer):
     assert all(len(tokenizer.encode(str(n))) == 1 for n in range(100))
 
 
+@pytest.mark.stage
 def test_the_reflector_quotes_the_known_first_error(base):
     drawn = [wrong_solution(p, Random(n), FORGET, 0.0) for n, p in enumerate(PROGRAMS)]
     wrongs = [(p, w) for p, w in zip(PROBLEMS, drawn, strict=True) if w is not None]
@@ -59,6 +60,7 @@ def test_the_reflector_quotes_the_known_first_error(base):
     assert sum(exact) / len(exact) >= 0.9
 
 
+@pytest.mark.stage
 def test_the_student_errs_and_the_teacher_with_the_idea_errs_less(base):
     plain = accuracy(base, [PROMPTS.plain(p.prompt) for p in PROBLEMS], PROBLEMS)
     conversations = [
@@ -69,11 +71,13 @@ def test_the_student_errs_and_the_teacher_with_the_idea_errs_less(base):
     assert accuracy(base, conversations, PROBLEMS) > plain + 0.3
 
 
+@pytest.mark.stage
 def test_an_example_is_followed(base):
     conversations = [PROMPTS.with_solution(p.prompt, p.solution) for p in PROBLEMS]
     assert accuracy(base, conversations, PROBLEMS) > 0.9
 
 
+@pytest.mark.stage
 def test_a_reference_is_followed_now_in_its_style_now_in_the_models_own(base):
     conversations = [PROMPTS.with_solution(p.prompt, p.reference) for p in PROBLEMS]
     replies = answers(base, conversations, SAMPLED)
