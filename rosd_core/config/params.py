@@ -160,7 +160,7 @@ class Lora(Section):
 
 class Distill(Section):
     seed: int
-    loss: Literal["divergence", "sampled_token", "cross_entropy", "policy_gradient"]
+    loss: Literal["divergence", "skew_kl", "sampled_token", "cross_entropy", "policy_gradient"]
     policy_clip: Annotated[float, Field(gt=0, lt=1)]
     alpha: Share
     tail: Literal["bucket", "renormalised"]

@@ -3,6 +3,7 @@
 | distill.loss | loss of token t | reads a teacher |
 | --- | --- | --- |
 | divergence | r w_t JSD_alpha(S_t, T_t) | yes |
+| skew_kl | r w_t KL(T_t, alpha T_t + (1 - alpha) S_t) | yes |
 | sampled_token | -r w_t (log T_t(y_t) - log S_t(y_t)) log S_t(y_t), bracket constant | yes |
 | cross_entropy | -r log S_t(y_t) | no |
 | policy_gradient | -min(rho_t r, clip(rho_t, 1 - c, 1 + c) r) | no |
@@ -17,12 +18,13 @@ rosd_core/config/params.py, mention it in params.yaml, and test it.
 Dimension names: n supervised token, C bucket (the support and its tail, or the whole vocabulary).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
-from rosd_core.losses.divergence import jsd, jsd_gradient
+from rosd_core.losses.divergence import jsd, jsd_gradient, kl
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,19 @@ def divergence_gradient(
     return jsd_gradient(student_nV, teacher_nV, settings.alpha, settings.entry_clip)
 
 
+def skew_kl(tokens: TokenInputs, settings: LossSettings) -> torch.Tensor:
+    """r w KL(T || alpha T + (1 - alpha) S) over the buckets, (n,): a forward KL that is bounded by
+    -log alpha, so that ids which the student deems impossible do not dominate. alpha 0 is the
+    forward KL itself; at alpha 1 the loss is 0. Source: arXiv 2402.03898 (DistiLLM).
+    """
+    assert tokens.student_nC is not None and tokens.teacher_nC is not None
+    mix_nC, alpha = tokens.student_nC, settings.alpha
+    if alpha > 0:
+        own_nC = tokens.student_nC + (math.log1p(-alpha) if alpha < 1 else -math.inf)
+        mix_nC = torch.logaddexp(own_nC, tokens.teacher_nC + math.log(alpha))
+    return _row_importance(tokens, settings) * kl(tokens.teacher_nC, mix_nC)
+
+
 def sampled_token(tokens: TokenInputs, settings: LossSettings) -> torch.Tensor:
     """-r w (log T(y) - log S(y)) log S(y), (n,), with the bracket constant: the policy gradient of
     the reverse KL, one sample per token. Source: arXiv 2601.20802 (SDPO).
@@ -163,6 +178,7 @@ class TokenLoss:
 
 LOSSES: dict[str, TokenLoss] = {
     "divergence": TokenLoss(divergence, needs_teacher=True, whole_vocabulary=divergence_gradient),
+    "skew_kl": TokenLoss(skew_kl, needs_teacher=True),
     "sampled_token": TokenLoss(sampled_token, needs_teacher=True, on_support=False),
     "cross_entropy": TokenLoss(cross_entropy, needs_teacher=False, importance=no_importance),
     "policy_gradient": TokenLoss(

@@ -54,6 +54,20 @@ def test_the_divergence_by_hand():
     assert weighted == pytest.approx(3 * 2 * forward, abs=1e-5)
 
 
+def test_the_skewed_kl_by_hand():
+    # alpha 1/2: M = (3/8, 5/8), KL(T||M) = 1/4 ln(2/3) + 3/4 ln(6/5)
+    half = 0.25 * math.log(2 / 3) + 0.75 * math.log(6 / 5)
+    assert value("skew_kl", inputs(), alpha=0.5) == pytest.approx(half, abs=1e-6)
+    # alpha 0 is the forward KL, and alpha 1 compares the teacher with itself
+    forward = value("divergence", inputs(), alpha=0.0)
+    assert value("skew_kl", inputs(), alpha=0.0) == pytest.approx(forward, abs=1e-6)
+    assert value("skew_kl", inputs(), alpha=1.0) == pytest.approx(0, abs=1e-6)
+    # bounded by -ln alpha where the student is as good as sure of something else
+    sure = inputs(student=1e-30, behaviour=1e-30, teacher=0.999)
+    assert value("divergence", sure, alpha=0.0) > 60
+    assert value("skew_kl", sure, alpha=0.1) <= -math.log(0.1) + 1e-6
+
+
 def test_the_sampled_token_by_hand():
     # -(log 1/4 - log 1/2) log 1/2 = -(-ln 2)(-ln 2)
     assert value("sampled_token", inputs()) == pytest.approx(-(LOG2**2), abs=1e-6)
