@@ -1,4 +1,4 @@
-"""The one exception for everything that a user can put right."""
+"""The one exception for everything that a user can fix."""
 
 
 class RosdError(Exception):

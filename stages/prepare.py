@@ -23,10 +23,10 @@ def run(params: Params, paths: Paths) -> None:
                 continue
             number = None if wanted == "all" else wanted
             found = source_rows(source.model_dump(), split, number, p.seed)
-            chosen, doubles = choose(name, split, found, number, p.seed, seen)
+            chosen, duplicates = choose(name, split, found, number, p.seed, seen)
             rows += [row | {"task": source.task} for row in chosen]
             counts.setdefault(name, {})[split] = len(chosen)
-            counts[name][f"{split}_doubles"] = doubles
+            counts[name][f"{split}_duplicates"] = duplicates
     if not rows:
         raise RosdError("prepare: every domain wants 0 rows; set train or test of one.")
     write_table("problems", rows, paths.problems)

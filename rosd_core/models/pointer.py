@@ -1,6 +1,4 @@
-"""The model to start from, where it is not the pocket model: a pointer in place of a copy of its
-weights.
-"""
+"""A base model of the user's: models/base holds a pointer to it instead of a copy."""
 
 import json
 from pathlib import Path
@@ -57,7 +55,7 @@ def make_pointer(model: str, revision: str | None) -> dict[str, str | int | None
 def resolve(folder: Path) -> Path:
     """The folder that holds the weights: `folder`, or what its pointer.json names.
 
-    Raises RosdError where that is gone or is no longer of the same size.
+    Raises RosdError where that folder is gone or its weights have another size.
     """
     file = folder / POINTER_FILE
     if not file.is_file():

@@ -1,1 +1,1 @@
-"""Everything that is put to a model: templates, fitting to a length, chat encoding."""
+"""Every prompt of a model: templates, fitting to a length, chat encoding."""

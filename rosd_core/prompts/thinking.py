@@ -5,11 +5,7 @@ import re
 _CLOSED_THOUGHT = re.compile(
     r"<think(?:ing)?>(?:(?!<think(?:ing)?>).)*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE
 )
-
-
 _END_OF_THOUGHT = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
-
-
 _OPEN_THOUGHT = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
 
 

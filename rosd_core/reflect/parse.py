@@ -1,4 +1,4 @@
-"""The text of a reflection, written and read: quotes and idea from whatever the reflector wrote."""
+"""The text of a reflection, written and parsed: quotes and idea from whatever a model wrote."""
 
 import json
 import re
@@ -10,18 +10,12 @@ from rosd_core.prompts.thinking import after_thinking
 _FENCE = re.compile(
     r"(?<![^\n])[ \t]{0,8}```[\w+-]{0,20}[ \t]{0,8}(?=<|\n|\Z)\n?|```[ \t]{0,8}(?=\n|\Z)"
 )
-
-
-# The published contract misspells it `explaination`; models misspell the rest.
+# the published contract misspells it `explaination`; models misspell the rest
 _QUOTE_NAME, _IDEA_NAME = r"err?or[ _-]?quotes?", r"expl(?:ain|an)ations?"
-
-
 _TAG = re.compile(
     rf"<\s{{0,3}}(?P<close>/?)\s{{0,3}}(?:(?P<quote>{_QUOTE_NAME})|(?P<idea>{_IDEA_NAME}))\s{{0,3}}>?",
     re.IGNORECASE,
 )
-
-
 _LITERAL_QUOTE = re.compile(r"<error_quote>(.*?)</error_quote>", re.DOTALL)
 
 
@@ -44,8 +38,8 @@ def format_reflection(quote: str | None, idea: str, check: str = "") -> str:
 def _sections(text: str) -> list[tuple[str, str, bool]]:
     """(name, content, closed) of each opened tag, in order.
 
-    What is not closed ends at the next tag or at the end. An explanation that is closed before the
-    next one opens is taken whole: quote tags in it belong to its words.
+    An unclosed section ends at the next tag or at the end. An explanation that is closed before the
+    next one opens is taken as a whole: quote tags inside it are part of its text.
     """
     sections, tags, number = [], list(_TAG.finditer(text)), 0
     while number < len(tags):

@@ -1,4 +1,4 @@
-"""The report: one row per domain, one column per iteration."""
+"""The accuracy table (a row per domain, a column per iteration), loss curve and summary."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,9 +9,7 @@ from rich.table import Table
 
 
 def loss_curve(curves: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """The loss of every optimizer step, iteration after iteration; `step` counts through all of
-    them.
-    """
+    """The loss of every optimizer step; `step` counts through all iterations."""
     return pl.concat(
         curve.select(pl.lit(key).alias("iteration"), "step", "loss", "tokens", "grad_norm")
         for key, curve in curves.items()

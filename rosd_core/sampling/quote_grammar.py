@@ -1,6 +1,6 @@
-"""Constrained quotes: a grammar under which a reflector can quote nothing but the response itself.
+"""Constrained quotes: a grammar under which only pieces of the response can be quoted.
 
-The grammar is llguidance's dialect of Lark, which vLLM's `guidance` backend takes too. Source:
+The grammar is llguidance's dialect of Lark, which vLLM's `guidance` backend accepts too. Source:
 https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md
 """
 
@@ -18,12 +18,13 @@ LONGEST_SOURCE = 64_000  # characters: the library refuses grammars of much more
 
 
 def quote_grammar(response: str, shortest: int, longest: int) -> str | None:
-    """Any text, then one or more `<error_quote>` holding a piece of `response` of `shortest` to
-    `longest` characters, one of them visible, each with any text before it; no such tag after the
-    last. None for an empty response: there is nothing to quote. Of a very long one the start alone
-    can be quoted.
+    """A grammar of reflections on `response`: one or more `<error_quote>`, each with any text
+    before it, and any text without that tag at the end. A quote is a piece of the response of
+    `shortest` to `longest` characters, at least one of them visible.
 
-    Without a lower bound the empty quote is legal; a response shorter than it is quoted whole.
+    None for an empty response, of which nothing can be quoted. Of a very long one only the start
+    can be quoted. Without a lower bound the empty quote would be legal; a response shorter than the
+    bound is quoted as a whole.
     """
     response = response[:LONGEST_SOURCE]
     if not response.strip():
@@ -49,17 +50,15 @@ class TokenMasks:
         self.tokenizer = LLTokenizer(tokenizer_json, n_vocab=vocabulary, eos_token=list(stop_ids))
 
     def start(self, row_id: str, grammar: str) -> LLMatcher:
-        """The state of a row before its first token. Raises RosdError for a grammar that cannot be
-        read.
-        """
+        """The state of a row before its first token. Raises RosdError for an invalid grammar."""
         matcher = LLMatcher(self.tokenizer, grammar)
         if matcher.is_error():
             raise RosdError(f"row {row_id}: the grammar is not valid: {matcher.get_error()}")
         return matcher
 
     def apply(self, logits_BV: torch.Tensor, matchers: Sequence[LLMatcher | None]) -> torch.Tensor:
-        """Logits with -inf for what the rows' grammars forbid, (B, V); rows without one as they
-        are.
+        """Logits with -inf for the tokens that a row's grammar forbids, (B, V); rows without a
+        grammar are unchanged.
         """
         bits_BW = allocate_token_bitmask(len(matchers), self.vocabulary)
         for b, matcher in enumerate(matchers):
@@ -71,6 +70,6 @@ class TokenMasks:
 
     @staticmethod
     def accept(matcher: LLMatcher, token: int, row_id: str) -> None:
-        """Go on by a sampled token. Raises RosdError where the grammar does not allow it."""
+        """Advance by a sampled token. Raises RosdError where the grammar does not allow it."""
         if not matcher.is_stopped() and not matcher.consume_token(token):
             raise RosdError(f"row {row_id}: the grammar broke off: {matcher.get_error()}")

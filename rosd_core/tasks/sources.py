@@ -176,7 +176,7 @@ def source_rows(
     if task == "pocket":
         return pocket_rows(seed, source["domain"], split, source["steps"])
     if task == "reasoning_gym":
-        # half as many again, since some entries come twice; the splits have different seeds
+        # half as many again, since there are duplicates; the splits have different seeds
         size = (wanted or 0) * 3 // 2 + 16
         own = row_seed(seed, "reasoning_gym", source["generator"], split) % 2**31
         return gym_rows(source["generator"], source["config"], own, size)
@@ -200,8 +200,8 @@ def choose(
     seed: int,
     seen: set[str],
 ) -> tuple[list[Row], int]:
-    """`wanted` rows (None: all) whose prompt is not in `seen`, which grows; and the number of rows
-    left out because it was.
+    """`wanted` rows (None: all) whose prompt is not in `seen`, to which they are added; and the
+    number of duplicates that were dropped.
 
     Rows of a file are taken in an order drawn by `seed`, so that any number is a fair sample.
     Raises RosdError where there are too few.
@@ -213,12 +213,12 @@ def choose(
         numbered = ((n, rows[n]) for n in order)
     else:
         numbered = islice(enumerate(rows), 100 * (wanted or 1))
-    chosen, doubles = [], 0
+    chosen, duplicates = [], 0
     for number, row in numbered:
         if wanted is not None and len(chosen) == wanted:
             break
         if row["prompt"] in seen:
-            doubles += 1
+            duplicates += 1
             continue
         seen.add(row["prompt"])
         place = {"problem_id": f"{name}-{split}-{number:05d}", "domain": name, "split": split}
@@ -228,4 +228,4 @@ def choose(
             f"prepare: domain {name} has {len(chosen)} different problems of split {split}, "
             f"{wanted} are wanted; ask for fewer."
         )
-    return chosen, doubles
+    return chosen, duplicates

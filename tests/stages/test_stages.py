@@ -1,6 +1,7 @@
 """The stages on real files with the real base model, in this process and as the command `rosd`."""
 
 import os
+import re
 import resource
 import shutil
 import signal
@@ -121,6 +122,16 @@ def test_a_distilled_model_loads_with_transformers_and_answers(finished):
     reply = tokenizer.decode(output[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     assert reply.startswith("37+25=")
     assert "\nAnswer: " in reply
+
+
+def test_the_worked_example_shows_a_quote_an_idea_and_its_tokens(finished):
+    command = [sys.executable, ROOT / "examples" / "worked_example.py"]
+    done = subprocess.run(command, cwd=finished, capture_output=True, text=True, check=True)
+    assert re.search(">>>.+=.+<<<", done.stdout)
+    assert "Corrective idea: In " in done.stdout
+    assert (
+        "| token of the error | student | teacher with the idea | student after i1 |" in done.stdout
+    )
 
 
 def test_bad_input_is_one_message_and_exit_code_one(project):

@@ -82,15 +82,15 @@ def test_generators_that_are_not_there_or_not_safe(name, config, message):
         gym_dataset(name, config, 1, 2)
 
 
-def test_no_prompt_stands_in_two_splits_and_doubles_are_counted():
+def test_no_prompt_stands_in_two_splits_and_duplicates_are_counted():
     rows = [{"prompt": p} for p in "abcb"]
     seen: set[str] = set()
-    test, doubles = choose("d", "test", rows, None, 1, seen)
+    test, duplicates = choose("d", "test", rows, None, 1, seen)
     assert sorted(r["prompt"] for r in test) == ["a", "b", "c"]
-    assert doubles == 1
-    train, doubles = choose("d", "train", [{"prompt": p} for p in "cde"], None, 1, seen)
+    assert duplicates == 1
+    train, duplicates = choose("d", "train", [{"prompt": p} for p in "cde"], None, 1, seen)
     assert sorted(r["prompt"] for r in train) == ["d", "e"]
-    assert doubles == 1
+    assert duplicates == 1
     with pytest.raises(RosdError, match="has 2 different problems of split train, 3 are wanted"):
         choose("d", "train", [{"prompt": p} for p in "fg"], 3, 1, seen)
 
@@ -143,7 +143,7 @@ def test_prepare_on_file_tasks(tmp_path, data):
     counts = json.loads((tmp_path / "metrics" / "prepare-all.json").read_text())["biology"]
     for split in ("train", "test"):
         rows = len(Path(biology[f"{split}_file"]).read_text(encoding="utf-8").splitlines())
-        assert counts[split] + counts[f"{split}_doubles"] == rows
+        assert counts[split] + counts[f"{split}_duplicates"] == rows
     assert set(problems["grader"]) == {"mcq", "tool_use", "math", "answer_line"}
 
 
