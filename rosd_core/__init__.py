@@ -1,3 +1,3 @@
-"""The pure core of ROSD: frames, token lists and tensors in, new ones out. No paths of the project,
-no params.
+"""The core of ROSD, a folder per step of the method: frames, token lists and tensors in, new ones
+out. It does not know the project's paths; see README.md for the folders.
 """

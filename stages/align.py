@@ -21,7 +21,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     rollouts = read_table("rollouts", paths.table("rollouts", iteration))
     reflections = read_table("reflections", paths.table("reflections", iteration))
     token_map = TokenMap.of_folder(paths.model_folder(start_of(params, iteration)))
-    settings = AlignSettings(**params.align.model_dump())
+    settings = AlignSettings(**params.align.values_for(AlignSettings))
     groups = groups_of(problems, rollouts)
     response = dict(rollouts.select("rollout_id", "response").iter_rows())
     rows = [

@@ -40,13 +40,14 @@ def _messages(command: str) -> Iterator[None]:
 
 
 def _run(stage: str, params_file: Path, *args: str) -> None:
-    """Load params and run a stage."""
+    """Load params and run a stage; those of the comparison have modules named compare_<stage>."""
+    module = f"compare_{stage}" if stage in ("arm", "shared") else stage
     with _messages(stage):
         from rosd_core.config.load import load_params
         from stages.paths import Paths
 
         params = load_params(params_file)
-        import_module(f"stages.{stage}").run(params, Paths(params_file.resolve().parent), *args)
+        import_module(f"stages.{module}").run(params, Paths(params_file.resolve().parent), *args)
 
 
 @app.command()
@@ -109,13 +110,13 @@ def report(params: ParamsFile = DEFAULT_PARAMS) -> None:
 @app.command(hidden=True)
 def shared(seed: str, params: ParamsFile = DEFAULT_PARAMS) -> None:
     """For `make compare`: what all methods of a seed have in common."""
-    _run("compare_shared", params, seed)
+    _run("shared", params, seed)
 
 
 @app.command(hidden=True)
 def arm(method: str, seed: str, params: ParamsFile = DEFAULT_PARAMS) -> None:
     """For `make compare`: one method with one seed, all iterations."""
-    _run("compare_arm", params, method, seed)
+    _run("arm", params, method, seed)
 
 
 @app.command(hidden=True)
@@ -216,7 +217,8 @@ def schema(
     """Print the tables' columns with type, unit and meaning."""
     with _messages("schema"):
         from rosd_core.errors import RosdError
-        from rosd_core.tables.schemas import ROWS, SCHEMAS, as_markdown, describe
+        from rosd_core.report.dictionary import ROWS, as_markdown, describe
+        from rosd_core.tables.schemas import SCHEMAS
 
         if table is not None and table not in SCHEMAS:
             raise RosdError(f"there is no table {table!r}; there are: {', '.join(SCHEMAS)}.")

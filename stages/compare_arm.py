@@ -52,4 +52,4 @@ def run(params: Params, paths: Paths, method: str, seed: str) -> None:
 if __name__ == "__main__":
     from stages.cli import main
 
-    main("compare_arm")
+    main("arm")

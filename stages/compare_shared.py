@@ -35,4 +35,4 @@ def run(params: Params, paths: Paths, seed: str) -> None:
 if __name__ == "__main__":
     from stages.cli import main
 
-    main("compare_shared")
+    main("shared")

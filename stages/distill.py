@@ -38,12 +38,14 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     start, base = paths.model_folder(start_of(params, iteration)), paths.model_folder("base")
     shares = teacher_shares(s.teacher, base, start, s.trust_region_mix)
     tokenizer = load_tokenizer(start)
-    pad, optimization = pad_id(tokenizer), Optimization(**p.values_for(Optimization))
+    pad = pad_id(tokenizer)
+    optimization = Optimization(**p.values_for(Optimization))
     settings = LossSettings(**s.values_for(LossSettings) | p.values_for(LossSettings))
     rows = ([r for r in rows if r["status"] != "too_long"] for rows in row_groups("scores", table))
     steps = step_rows(rows, p.rows_per_step, seed, p.shuffle)
     with processes(params.machine.device) as (device, writes):
-        student, teacher = open_student(start, device, p.new_adapter, paths.root, seed), None
+        student = open_student(start, device, p.new_adapter, paths.root, seed)
+        teacher = None
         if LOSSES[p.loss].needs_teacher:
             teacher = open_teacher(shares, device, pad, student, s.targets)
         state_from = None if start == base else start

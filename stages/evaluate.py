@@ -34,12 +34,13 @@ def run(params: Params, paths: Paths, model: str) -> None:
     engine, tokenizer = open_engine(p.engine, folder, params.machine.device, p.batch_rows)
     prompts = Prompts.from_params(params.prompts.model_dump())
     builder = PromptBuilder(prompts, tokenizer, p.max_prompt_tokens)
-    decoding, weights = Decoding(p.temperature, p.top_p, p.max_new_tokens), fingerprint(folder)
+    decoding = Decoding(p.temperature, p.top_p, p.max_new_tokens)
+    model_hash = fingerprint(folder)
 
     def work(shard: Sequence[ProblemRow]) -> list[EvaluationRow]:
         requests, shortened = rollout_requests(shard, p.samples, builder, p.seed, "evaluate")
         completions = engine.generate(requests, decoding)
-        rows = rollout_rows(shard, requests, completions, tokenizer, weights, shortened)
+        rows = rollout_rows(shard, requests, completions, tokenizer, model_hash, shortened)
         return evaluation_rows(rows, shard, model)
 
     shard_problems = max(1, p.shard_rows // p.samples)

@@ -38,10 +38,10 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     peers = choose_peers(rollouts, p.seed, p.enabled, p.peer)
     tasks = reflection_tasks(problems, rollouts, peers, builder)
     decoding = Decoding(p.temperature, p.top_p, p.max_new_tokens)
-    grammar = quote_grammar_of(p.quote_chars if p.constrain else None)
+    grammar_of = quote_grammar_of(p.quote_chars if p.constrain else None)
 
     def work(shard: Sequence[ReflectionTask]) -> list[ReflectionRow]:
-        return reflect_rows(shard, engine, tokenizer, decoding, (p.seed, iteration), grammar)
+        return reflect_rows(shard, engine, tokenizer, decoding, (p.seed, iteration), grammar_of)
 
     write_shards("reflections", paths.table("reflections", iteration), tasks, p.shard_rows, work)
 

@@ -28,12 +28,13 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     engine, tokenizer = open_engine(p.engine, folder, params.machine.device, p.batch_rows)
     prompts = Prompts.from_params(params.prompts.model_dump())
     builder = PromptBuilder(prompts, tokenizer, p.max_prompt_tokens)
-    decoding, model = Decoding(p.temperature, p.top_p, p.max_new_tokens), fingerprint(folder)
+    decoding = Decoding(p.temperature, p.top_p, p.max_new_tokens)
+    model_hash = fingerprint(folder)
 
     def work(shard: Sequence[ProblemRow]) -> list[RolloutRow]:
         requests, shortened = rollout_requests(shard, p.group_size, builder, p.seed, iteration)
         completions = engine.generate(requests, decoding)
-        return rollout_rows(shard, requests, completions, tokenizer, model, shortened)
+        return rollout_rows(shard, requests, completions, tokenizer, model_hash, shortened)
 
     write_shards("rollouts", paths.table("rollouts", iteration), problems, p.shard_problems, work)
 

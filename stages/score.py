@@ -3,9 +3,10 @@ next-token distribution at every supervised one.
 
 in  data/problems.parquet, rollouts, reflections and alignments of the iteration, models/base,
     models/<start>
-out iterations/<iteration>/scores.parquet (table scores)
+out iterations/<iteration>/scores.parquet (table scores), metrics/score-<iteration>.json
 """
 
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -18,7 +19,9 @@ from rosd_core.prompts.chat import pad_id
 from rosd_core.prompts.fit import PromptBuilder
 from rosd_core.prompts.templates import Prompts
 from rosd_core.score.inputs import score_inputs
+from rosd_core.score.lift import check_lift, lift_metrics, read_gains
 from rosd_core.score.rows import ScoreSettings, deferred_rows, score_rows
+from rosd_core.tables.atomic import write_json
 from rosd_core.tables.io import read_rows, read_table
 from rosd_core.tables.row_types import ScoreRow
 from rosd_core.tables.shards import write_shards
@@ -34,7 +37,8 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     status = read_table("alignments", files["alignments"], ["rollout_id", "status"])
     supervised = status.filter(status="supervised")["rollout_id"].to_list()
     start, base = paths.model_folder(start_of(params, iteration)), paths.model_folder("base")
-    tokenizer, settings = load_tokenizer(start), ScoreSettings(**p.values_for(ScoreSettings))
+    tokenizer = load_tokenizer(start)
+    settings = ScoreSettings(**p.values_for(ScoreSettings))
     prompts = Prompts.from_params(params.prompts.model_dump())
     builder = PromptBuilder(prompts, tokenizer, p.max_prompt_tokens)
     models: tuple[ModelMix, ModelMix] | None = None
@@ -53,7 +57,12 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         with low_precision(torch.device(device).type, p.autocast):
             return score_rows(inputs, *models, settings)
 
-    write_shards("scores", paths.table("scores", iteration), supervised, p.shard_rows, work)
+    table = paths.table("scores", iteration)
+    write_shards("scores", table, supervised, p.shard_rows, work)
+    lift = lift_metrics(read_gains(table, files["alignments"]), p.lift_confidence)
+    write_json(paths.metrics("score", iteration), lift)
+    if message := check_lift(lift, p.lift):
+        print(f"rosd score: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

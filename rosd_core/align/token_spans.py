@@ -124,7 +124,7 @@ def _fallback_byte(token: str) -> bytes | None:
 class _Chain:
     """The decoder of a tokenizer, token by token: bytes in the order of the tokens.
 
-    Known chains are per-token steps, then ByteLevel, or ByteFallback, or neither, then Fuse and one
+    Supported are per-token steps, then ByteLevel, or ByteFallback, or neither, then Fuse and one
     Strip of the joined text.
     """
 
@@ -143,8 +143,8 @@ class _Chain:
         self.strip = strips[0] if strips else None
         fused = self.byte_level or "Fuse" in names[cut:] or self.strip is None
         others = set(names[cut:]) - {"ByteLevel", "ByteFallback", "Fuse", "Strip"}
-        self.known = None not in each and not others and len(strips) < 2 and fused
-        self.known &= names[cut:].count("ByteLevel") + names[cut:].count("ByteFallback") < 2
+        self.supported = None not in each and not others and len(strips) < 2 and fused
+        self.supported &= names[cut:].count("ByteLevel") + names[cut:].count("ByteFallback") < 2
         self.each = [step for step in each if step is not None]
 
     def token_bytes(self, token: str, first: bool, last: bool) -> bytes:
@@ -266,7 +266,7 @@ class TokenMap:
 
         Raises RosdError where the ids do not decode to `response`.
         """
-        if self.chain.known:
+        if self.chain.supported:
             text, spans_T2 = character_spans(self.pieces(ids))
             if text == response:
                 return spans_T2

@@ -1,24 +1,10 @@
-"""`params.yaml: prepare.domains`: one model per task, and what all sections share."""
+"""`params.yaml: prepare.domains`: one model per task."""
 
-import dataclasses
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Positive = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(gt=0)]
-
-
-class Section(BaseModel):
-    """A part of params.yaml: frozen, unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    def values_for(self, settings: type) -> dict[str, Any]:
-        """The keys of this section that are fields of a dataclass, with their values."""
-        names = {field.name for field in dataclasses.fields(settings)}
-        return {name: getattr(self, name) for name in type(self).model_fields if name in names}
+from rosd_core.config.section import Positive, Section
 
 
 class Domain(Section):

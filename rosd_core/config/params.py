@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from rosd_core.config.domains import AnyDomain, Positive, Rate, Section, Share
+from rosd_core.config.domains import AnyDomain
 from rosd_core.config.methods import METHODS
+from rosd_core.config.section import Positive, Rate, Section, Share
 
 EngineName = Literal["transformers"]
 
@@ -139,6 +140,8 @@ class Score(Section):
     max_prompt_tokens: Positive
     batch_tokens: Positive
     autocast: Literal["none", "bfloat16"]
+    lift: Literal["stop", "warn", "off"]
+    lift_confidence: Annotated[float, Field(gt=0, lt=1)]
     shard_rows: Positive
 
     @model_validator(mode="after")
@@ -177,6 +180,12 @@ class Distill(Section):
     autocast: Literal["none", "bfloat16"]
     gradient_checkpointing: bool
     lora: Lora | None
+
+    @model_validator(mode="after")
+    def _a_skewed_kl_is_not_zero(self) -> "Distill":
+        if self.loss == "skew_kl" and self.alpha == 1:
+            raise ValueError("distill.loss skew_kl is 0 at distill.alpha 1; take one below 1")
+        return self
 
     @property
     def new_adapter(self) -> dict[str, Any] | None:

@@ -80,7 +80,8 @@ class _Sums:
         self.largest = torch.zeros(1, dtype=torch.float64)
 
     def add(self, loss: torch.Tensor, ratio_N: torch.Tensor, weight_N: torch.Tensor) -> None:
-        ratio_N = ratio_N.double().cpu()
+        """A batch: its loss summed over tokens, and per token rho and the row weight."""
+        ratio_N, loss = ratio_N.double().cpu(), loss.detach().double().cpu()
         importance = LOSSES[self.settings.loss].importance
         applied_N, clipped_N = importance(ratio_N, weight_N, self.settings)
         kl_N = ratio_N - 1 - ratio_N.log()
@@ -88,11 +89,10 @@ class _Sums:
         self.totals += torch.stack([loss, *sums])
         self.largest = torch.maximum(self.largest, ratio_N.max())
 
-    def means(self, tokens: int) -> list[float]:
-        """Loss, applied importance, clipped share and KL per token."""
+    def reduce(self) -> None:
+        """Sum over the processes; to be called once."""
         sum_over_processes([self.totals])
         largest_over_processes(self.largest)
-        return (self.totals / tokens).tolist()
 
 
 def batch_loss(
@@ -158,7 +158,8 @@ def _step(
 ) -> StepLog:
     """One optimizer step over `rows`."""
     tokens = sum(len(row["positions"]) for row in rows)
-    sums, group = _Sums(objective.settings), optimizer.param_groups[0]
+    sums = _Sums(objective.settings)
+    group = optimizer.param_groups[0]
     group["lr"] = rate = optimization.rate(number)
     for batch in share_of_process(
         split_step(rows, optimization.batch_tokens, objective.live_teacher)
@@ -166,9 +167,10 @@ def _step(
         with low_precision(model.device.type, optimization.autocast):
             loss, ratio_N = batch_loss(model, batch, objective, pad_id, tokens)
         loss.backward()
-        sums.add(loss.detach().double().cpu() * tokens, ratio_N, batch.weight_N)
+        sums.add(loss.detach().double() * tokens, ratio_N, batch.weight_N)
     norm = _summed_gradients(group["params"], optimization.grad_clip)
-    loss, importance, clipped, stale_kl = sums.means(tokens)
+    sums.reduce()
+    loss, importance, clipped, stale_kl = (sums.totals / tokens).tolist()
     if not math.isfinite(loss + norm):
         raise RosdError(
             f"step {number}: loss {loss}, gradient norm {norm}: training diverged; "

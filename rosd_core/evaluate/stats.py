@@ -3,24 +3,9 @@
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import polars as pl
 
-
-def bootstrap_interval(
-    values: Sequence[float] | np.ndarray, confidence: float, resamples: int, seed: int
-) -> tuple[float, float, float]:
-    """(mean, low, high): the mean and its percentile bootstrap interval.
-
-    Each value counts as one independent observation. With few of them the interval is rough: the
-    bootstrap knows no value beyond those seen. Source: Efron and Tibshirani 1993, chapter 13.
-    """
-    values_P = np.asarray(values, dtype=float)
-    rng = np.random.default_rng(seed)
-    draws = rng.integers(0, len(values_P), (resamples, len(values_P)))
-    edges = [(1 - confidence) / 2, (1 + confidence) / 2]
-    low, high = np.quantile(values_P[draws].mean(1), edges)
-    return float(values_P.mean()), float(low), float(high)
+from rosd_core.resampling import bootstrap_interval
 
 
 def mean_at_k(samples: pl.DataFrame, confidence: float, resamples: int, seed: int) -> pl.DataFrame:

@@ -106,11 +106,22 @@ def packed_tokens(rows: Sequence[PackRow]) -> int:
     return sum(map(len, prompts)) + sum(positions[-1] for _, _, positions in rows if positions)
 
 
-def _added_tokens(row: PackRow, last: tuple[int, ...] | None) -> int:
-    """The tokens that a row adds to a pack whose last row has the prompt `last`."""
-    prompt, _, positions = row
-    used = positions[-1] if positions else 0
-    return used + (0 if tuple(prompt) == last else len(prompt))
+class _GrowingPack:
+    """The tokens of a pack to which rows are added; a prompt is counted once."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self.prompts: set[tuple[int, ...]] = set()
+
+    def with_row(self, row: PackRow) -> int:
+        """Its tokens, if this row were added."""
+        prompt, _, positions = row
+        known = tuple(prompt) in self.prompts
+        return self.tokens + (positions[-1] if positions else 0) + (0 if known else len(prompt))
+
+    def add(self, row: PackRow) -> None:
+        self.tokens = self.with_row(row)
+        self.prompts.add(tuple(row[0]))
 
 
 def batches(
@@ -121,18 +132,18 @@ def batches(
 
     Rows of one prompt stay together, so that they share it.
     """
-    packs = [rows] if teacher_rows is None else [rows, teacher_rows]
+    sides = [rows] if teacher_rows is None else [rows, teacher_rows]
     order = sorted(range(len(rows)), key=lambda n: (len(rows[n][0]), tuple(rows[n][0]), n))
     batch: list[int] = []
-    sizes, last = [0] * len(packs), [None] * len(packs)
+    packs = [_GrowingPack() for _ in sides]
     for n in order:
-        added = [_added_tokens(pack[n], prompt) for pack, prompt in zip(packs, last, strict=True)]
-        grown = [size + more for size, more in zip(sizes, added, strict=True)]
+        grown = [pack.with_row(side[n]) for pack, side in zip(packs, sides, strict=True)]
         if batch and max(grown) > most:
             yield batch
-            batch, grown = [], [_added_tokens(pack[n], None) for pack in packs]
+            batch, packs = [], [_GrowingPack() for _ in sides]
         batch.append(n)
-        sizes, last = grown, [tuple(pack[n][0]) for pack in packs]
+        for pack, side in zip(packs, sides, strict=True):
+            pack.add(side[n])
     if batch:
         yield batch
 

@@ -17,7 +17,7 @@ import torch
 from safetensors import safe_open
 
 from rosd_core.forward.hidden_states import MixPart, ModelMix
-from rosd_core.losses.head import Head, head_of, mixed_head
+from rosd_core.losses.head import SCALED_LOGITS, Head, head_of, mixed_head
 from rosd_core.models.loading import load_weights
 from rosd_core.models.student import Student
 
@@ -102,8 +102,9 @@ def _head_alone(folder: Path) -> Head | None:
     if not files:
         return None
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    scaled = ("final_logit_softcapping", "logits_scaling", "logit_scale")
-    if "lm_head.bias" in files or any(config.get(name) not in (None, 1, 1.0) for name in scaled):
+    if "lm_head.bias" in files or any(
+        config.get(name) not in (None, 1, 1.0) for name in SCALED_LOGITS
+    ):
         return None
     name = next((n for n in ("lm_head.weight", "model.embed_tokens.weight") if n in files), None)
     if name is None or (name != "lm_head.weight" and not config.get("tie_word_embeddings")):

@@ -7,7 +7,6 @@ Dimension names: N supervised token, n token of a chunk, K support, C bucket, V 
 H hidden.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,9 +20,6 @@ from rosd_core.losses.support import (
     with_tail,
 )
 from rosd_core.losses.token_losses import LOSSES, LossSettings, TokenInputs
-
-CHUNK_ENTRIES = 1 << 22  # logits of a chunk: 16 MiB in fp32, about the size of a CPU's cache
-CHUNK_ROWS = {"cpu": 64, "cuda": 1024}  # but at least this many tokens: W is read once per chunk
 
 
 @dataclass(frozen=True)
@@ -57,13 +53,6 @@ class ChunkLoss:
     loss_n: torch.Tensor
     student_n: torch.Tensor
     gradient_nV: torch.Tensor | None
-
-
-def chunks(hidden_NH: torch.Tensor, vocabulary: int) -> Iterator[slice]:
-    """Slices of N so that a chunk's logits stay near CHUNK_ENTRIES."""
-    tokens = len(hidden_NH)
-    size = max(CHUNK_ROWS.get(hidden_NH.device.type, 1024), CHUNK_ENTRIES // vocabulary)
-    return (slice(start, start + size) for start in range(0, tokens, size))
 
 
 def _with_teacher(
@@ -124,7 +113,8 @@ def _whole_vocabulary(
         ratio_n = (student_n - targets.behaviour_N).exp()
         factor_n = targets.weight_N * entry.importance(ratio_n, targets.weight_N, settings)[0]
         loss_n, slope_nV = entry.whole_vocabulary(student_nV, teacher_nV, settings)
-        return ChunkLoss(factor_n * loss_n, student_n, slope_nV.mul_(factor_n.unsqueeze(1)))
+        slope_nV = slope_nV.mul_(factor_n.unsqueeze(1)) if gradient else None
+        return ChunkLoss(factor_n * loss_n, student_n, slope_nV)
     with torch.enable_grad():
         leaf_nV = logits_nV.detach().requires_grad_(gradient)
         student_nV = leaf_nV.log_softmax(-1)

@@ -56,7 +56,11 @@ def jsd(
     0 <= JSD <= log 2 at alpha = 1/2. An entry adds at most `entry_clip` (OPSD's pointwise clip,
     arXiv 2601.18734), beyond which it has no gradient.
     """
-    entries_NC = jsd_entries(student_NC, teacher_NC, alpha)
+    return clipped_sum(jsd_entries(student_NC, teacher_NC, alpha), entry_clip)
+
+
+def clipped_sum(entries_NC: torch.Tensor, entry_clip: float | None) -> torch.Tensor:
+    """The sum of the entries, each at most `entry_clip` (None: no clip), (N,)."""
     return (entries_NC if entry_clip is None else entries_NC.clamp(max=entry_clip)).sum(-1)
 
 

@@ -1,9 +1,9 @@
-"""The language head: final hidden states to logits.
+"""The language head: final hidden states to logits, chunk by chunk.
 
 Dimension names: N supervised token, H hidden, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,12 @@ import torch
 from transformers import PreTrainedModel
 
 from rosd_core.errors import RosdError
+
+CHUNK_ENTRIES = 1 << 22  # logits of a chunk: 16 MiB in fp32, about the size of a CPU's cache
+CHUNK_ROWS = {"cpu": 64, "cuda": 1024}  # but at least this many tokens: W is read once per chunk
+
+# settings of models whose logits are not linear in the hidden state, unless they are absent or 1
+SCALED_LOGITS = ("final_logit_softcapping", "logits_scaling", "logit_scale")
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Head:
 def head_of(model: PreTrainedModel) -> Head:
     """The model's head. Raises RosdError where logits are not linear in the hidden state."""
     layer: Any = model.get_output_embeddings()
-    for name in ("final_logit_softcapping", "logits_scaling", "logit_scale"):
+    for name in SCALED_LOGITS:
         if getattr(model.config, name, None) not in (None, 1, 1.0):
             raise RosdError(f"{model.config.model_type}: its logits have a {name}; not supported.")
     if hasattr(layer, "base_layer"):
@@ -58,3 +64,10 @@ def mixed_head(heads: Sequence[Head], shares: Sequence[float]) -> Head:
     matrix_VH = torch.cat([share * head.matrix_VH.detach() for head, share in pairs], 1)
     biases = [share * head.bias_V.detach() for head, share in pairs if head.bias_V is not None]
     return Head(matrix_VH, sum(biases[1:], biases[0]) if biases else None)
+
+
+def chunks(hidden_NH: torch.Tensor, vocabulary: int) -> Iterator[slice]:
+    """Slices of N so that a chunk's logits stay near CHUNK_ENTRIES."""
+    tokens = len(hidden_NH)
+    size = max(CHUNK_ROWS.get(hidden_NH.device.type, 1024), CHUNK_ENTRIES // vocabulary)
+    return (slice(start, start + size) for start in range(0, tokens, size))

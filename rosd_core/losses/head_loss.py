@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from rosd_core.losses.chunked import Targets, chunk_loss, chunks
-from rosd_core.losses.head import Head
+from rosd_core.losses.chunked import Targets, chunk_loss
+from rosd_core.losses.head import Head, chunks
 from rosd_core.losses.token_losses import LossSettings
 
 
@@ -26,20 +26,20 @@ class _Gradients:
     bias_V: torch.Tensor | None
 
     def add(
-        self, at: slice, logits_nV: torch.Tensor, hidden_nH: torch.Tensor, head: Head, scale: float
+        self, at: slice, slope_nV: torch.Tensor, hidden_nH: torch.Tensor, head: Head, scale: float
     ) -> None:
         """Add a chunk, given its gradient by the logits."""
         if self.bias_V is not None:
-            self.bias_V.add_(logits_nV.sum(0) / scale)
-        logits_nV = logits_nV.to(head.matrix_VH.dtype)
+            self.bias_V.add_(slope_nV.sum(0) / scale)
+        slope_nV = slope_nV.to(head.matrix_VH.dtype)
         if self.hidden_NH is not None:
-            part_nH = torch.mm(logits_nV, head.matrix_VH)
+            part_nH = torch.mm(slope_nV, head.matrix_VH)
             self.hidden_NH[at] = part_nH.to(self.hidden_NH) / scale
         if self.matrix_VH is not None:
-            if logits_nV.dtype == self.matrix_VH.dtype:
-                self.matrix_VH.addmm_(logits_nV.t(), hidden_nH, alpha=1 / scale)
+            if slope_nV.dtype == self.matrix_VH.dtype:
+                self.matrix_VH.addmm_(slope_nV.t(), hidden_nH, alpha=1 / scale)
             else:
-                self.matrix_VH.add_(torch.mm(logits_nV.t(), hidden_nH), alpha=1 / scale)
+                self.matrix_VH.add_(torch.mm(slope_nV.t(), hidden_nH), alpha=1 / scale)
 
 
 class _HeadLoss(torch.autograd.Function):

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import torch
 
-from rosd_core.losses.divergence import jsd, jsd_gradient, kl
+from rosd_core.losses.divergence import clipped_sum, jsd, jsd_gradient, kl_entries
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,9 @@ def no_importance(
 
 
 def _row_importance(tokens: TokenInputs, settings: LossSettings) -> torch.Tensor:
-    """r w, without gradient."""
-    ratio_n = tokens.ratio_n.detach()
-    return tokens.weight_n * clipped_importance(ratio_n, tokens.weight_n, settings)[0]
+    """r w, without gradient; w is the importance of the loss's entry in `LOSSES`."""
+    ratio_n, importance = tokens.ratio_n.detach(), LOSSES[settings.loss].importance
+    return tokens.weight_n * importance(ratio_n, tokens.weight_n, settings)[0]
 
 
 def divergence(tokens: TokenInputs, settings: LossSettings) -> torch.Tensor:
@@ -117,14 +117,16 @@ def divergence_gradient(
 def skew_kl(tokens: TokenInputs, settings: LossSettings) -> torch.Tensor:
     """r w KL(T || alpha T + (1 - alpha) S) over the buckets, (n,): a forward KL that is bounded by
     -log alpha, so that ids which the student deems impossible do not dominate. alpha 0 is the
-    forward KL itself; at alpha 1 the loss is 0. Source: arXiv 2402.03898 (DistiLLM).
+    forward KL itself; params refuse alpha 1, where the loss is 0. Entries are clipped as in `jsd`.
+    Source: arXiv 2402.03898 (DistiLLM).
     """
     assert tokens.student_nC is not None and tokens.teacher_nC is not None
     mix_nC, alpha = tokens.student_nC, settings.alpha
     if alpha > 0:
         own_nC = tokens.student_nC + (math.log1p(-alpha) if alpha < 1 else -math.inf)
         mix_nC = torch.logaddexp(own_nC, tokens.teacher_nC + math.log(alpha))
-    return _row_importance(tokens, settings) * kl(tokens.teacher_nC, mix_nC)
+    entries_nC = kl_entries(tokens.teacher_nC, mix_nC)
+    return _row_importance(tokens, settings) * clipped_sum(entries_nC, settings.entry_clip)
 
 
 def sampled_token(tokens: TokenInputs, settings: LossSettings) -> torch.Tensor:
@@ -158,7 +160,7 @@ class TokenLoss:
     function          TokenInputs, LossSettings -> loss per token (n,)
     needs_teacher     whether it reads teacher_n, student_nC and teacher_nC
     on_support        False: of these teacher_n alone, so that no support is chosen
-    importance        the ratio that it applies and what it clips, for the metrics
+    importance        the ratio that it applies, and which tokens it clips
     whole_vocabulary  value and gradient without r w for support `full`; without it, autograd
     """
 

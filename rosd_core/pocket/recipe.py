@@ -153,7 +153,7 @@ def _reply_loss(
 def greedy_exactness(
     model: Qwen3ForCausalLM, rows: list[Conversation], tokenizer: PreTrainedTokenizerFast
 ) -> dict[str, float]:
-    """Share of rows per kind whose whole reply is the greedy continuation of its prompt."""
+    """Share of rows per skill whose whole reply is the greedy continuation of its prompt."""
     hits: dict[str, list[bool]] = {}
     with torch.inference_mode():
         for row, encoded in zip(rows, encode(rows, tokenizer), strict=True):

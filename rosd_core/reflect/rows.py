@@ -1,6 +1,6 @@
 """Rows of the table `reflections`: the reflector's prompt, its answer, and what is read from it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 # the response that may be quoted -> the grammar of a reflection on it, None: no restriction
-Grammar = Callable[[str], str | None]
+GrammarOf = Callable[[str], str | None]
 
 
 @dataclass(frozen=True)
@@ -53,26 +53,26 @@ def reflection_tasks(
             )
         prompt = None
         if row["skip_reason"] is None:
-            peer = response.get(row["peer_id"])
-            prompt = _prompt(row, problem, response[rollout_id], peer, builder)
+            prompt = _prompt(row, problem, response, builder)
         tasks.append(ReflectionTask(**row, response=response[rollout_id], prompt=prompt))
     return tasks
 
 
 def _prompt(
-    row: dict, problem: dict, response: str, peer: str | None, builder: PromptBuilder
+    row: dict, problem: dict, response: Mapping[str, str], builder: PromptBuilder
 ) -> FittedPrompt:
     """The reflector's prompt: a wrong response beside its peer, or a correct one alone."""
-    prompts, parts = builder.prompts, {"problem": problem["prompt"], "gold": problem["answer"]}
-    if row["kind"] == "correct" or peer is None:
-        template, parts = prompts.reflect_correct, parts | {"correct": response}
+    prompts, own = builder.prompts, response[row["rollout_id"]]
+    parts = {"problem": problem["prompt"], "gold": problem["answer"]}
+    if row["kind"] == "correct":
+        template, parts = prompts.reflect_correct, parts | {"correct": own}
     else:
-        parts |= {"correct": without_thinking(peer), "wrong": response}
+        parts |= {"correct": without_thinking(response[row["peer_id"]]), "wrong": own}
         template = prompts.reflect_wrong
     return builder.build(template, row["rollout_id"], problem["system"], **parts)
 
 
-def quote_grammar_of(quote_chars: tuple[int, int] | None) -> Grammar:
+def quote_grammar_of(quote_chars: tuple[int, int] | None) -> GrammarOf:
     """The grammar under which only pieces of a response, of these lengths, can be quoted."""
     if quote_chars is None:
         return lambda response: None
@@ -87,16 +87,16 @@ def reflect_rows(
     tokenizer: "PreTrainedTokenizerBase",
     decoding: Decoding,
     seeds: tuple[int, str],
-    grammar: Grammar,
+    grammar_of: GrammarOf,
 ) -> list[ReflectionRow]:
     """The reflector's answers, with quotes and idea read from them. `seeds` are the stage's seed
-    and the iteration. The grammar restricts reflections on wrong responses.
+    and the iteration. Grammars restrict reflections on wrong responses.
     """
     requests = []
     for task in tasks:
         if task.prompt is not None:
             seed = row_seed(*seeds, task.rollout_id)
-            own = grammar(task.response) if task.kind == "wrong" else None
+            own = grammar_of(task.response) if task.kind == "wrong" else None
             requests.append(Request(task.rollout_id, task.prompt.ids, seed, own))
     completions = engine.generate(requests, decoding)
     answers = {

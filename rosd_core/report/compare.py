@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from rosd_core.evaluate.stats import bootstrap_interval
+from rosd_core.resampling import bootstrap_interval
 
 IN, OUT = "in domain", "out of domain"
 

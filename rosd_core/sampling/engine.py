@@ -54,9 +54,7 @@ class Completion:
 
 
 class Engine(Protocol):
-    """What a stage uses of an engine: `generate`, and the longest sequence that it takes."""
-
-    context_length: int
+    """What a stage uses of an engine."""
 
     def generate(self, requests: Sequence[Request], decoding: Decoding) -> list[Completion]: ...
 

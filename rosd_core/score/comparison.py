@@ -7,22 +7,20 @@ from dataclasses import dataclass
 
 import torch
 
-from rosd_core.losses.chunked import chunks
 from rosd_core.losses.divergence import jsd
-from rosd_core.losses.head import Head
+from rosd_core.losses.head import Head, chunks
 from rosd_core.losses.support import choose_support, with_tail
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Log-probabilities of N tokens: of the sampled token (N,) and of the support (N, K), and the
+    """Log-probabilities of the sampled token (N,), the teacher's of the support (N, K), and the
     divergence on the support and its tail (N,).
     """
 
     support_NK: torch.Tensor
     student_N: torch.Tensor
     teacher_N: torch.Tensor
-    student_NK: torch.Tensor
     teacher_NK: torch.Tensor
     divergence_N: torch.Tensor
 
@@ -46,5 +44,5 @@ def compare(
         token = [(logits_nV.gather(1, token_n1) - lse_n1).squeeze(1) for logits_nV, lse_n1 in pairs]
         picked = [logits_nV.gather(1, ids_nK) - lse_n1 for logits_nV, lse_n1 in pairs]
         divergence_n = jsd(with_tail(picked[0]), with_tail(picked[1]), 0.5)
-        parts.append((ids_nK, *token, *picked, divergence_n))
+        parts.append((ids_nK, *token, picked[1], divergence_n))
     return Comparison(*(torch.cat(columns) for columns in zip(*parts, strict=True)))

@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from rosd_core.errors import RosdError
 from rosd_core.prompts.fit import FittedPrompt, PromptBuilder
 from rosd_core.prompts.thinking import without_thinking
 from rosd_core.tables.io import join_rows
@@ -60,8 +61,14 @@ def teacher_prompt(
         return FittedPrompt([], [], None)
     parts = {"problem": problem["prompt"]}
     if context == "idea":
-        template, parts = prompts.with_idea, parts | {"idea": idea or ""}
+        template, text, name = prompts.with_idea, idea, "idea"
     else:
-        solution = problem["solution"] if context == "reference" else without_thinking(peer or "")
-        template, parts = prompts.with_solution, parts | {"solution": solution}
+        text = problem["solution"] if context == "reference" else peer
+        template, name = prompts.with_solution, "solution"
+    if text is None:
+        raise RosdError(
+            f"rollout {alignment['rollout_id']}: its teacher context is {context}, but there is no "
+            f"{name} for it; the tables are of different runs."
+        )
+    parts[name] = without_thinking(text) if context == "peer" else text
     return builder.build(template, alignment["rollout_id"], problem["system"], **parts)

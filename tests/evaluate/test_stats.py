@@ -2,7 +2,6 @@ import polars as pl
 import pytest
 
 from rosd_core.evaluate.stats import (
-    bootstrap_interval,
     majority,
     mean_at_k,
     pass_at,
@@ -26,13 +25,6 @@ def test_mean_at_k_by_hand():
     (row,) = mean_at_k(samples([[True, False], [True, True]]), 0.95, 4000, 0).to_dicts()
     assert (row["mean"], row["low"], row["high"]) == (0.75, 0.5, 1.0)
     assert (row["problems"], row["samples"]) == (2, 4)
-
-
-def test_the_interval_of_equal_values_is_a_point_and_of_others_lies_within():
-    assert bootstrap_interval([3.0, 3.0], 0.95, 100, 0) == (3, 3, 3)
-    mean, low, high = bootstrap_interval([0.0, 1.0, 2.0, 5.0], 0.95, 1000, 0)
-    assert mean == 2
-    assert 0 <= low < 2 < high <= 5
 
 
 def test_equal_problems_have_no_width():

@@ -18,6 +18,7 @@ from rosd_core.forward.packing import (
     packed_hidden,
     packed_tokens,
     padded_hidden,
+    sampled_tokens,
     supervised_hidden,
 )
 
@@ -44,6 +45,7 @@ def test_a_pack_by_hand():
     assert packed.positions_T.tolist() == [0, 1, 2, 3, 0, 1]
     assert packed.segments == (Segment(0, 2), Segment(2, 4, (0, 2)), Segment(4, 6))
     assert packed.sources_N.tolist() == [1, 5, 2, 3]
+    assert sampled_tokens(rows).tolist() == [10, 15, 12, 13]
     assert packed_tokens(rows) == 2 + 1 + 0 + 1 + 2
 
 
@@ -54,12 +56,26 @@ def test_batches_keep_prompts_together_and_a_long_row_goes_alone():
     assert list(batches(rows, 8)) == [[3, 0], [2], [1]]
 
 
-@given(pack_rows(), st.integers(1, 60))
-def test_batches_hold_every_row_once_within_the_limit(rows, most):
-    found = list(batches(rows, most))
-    assert sorted(n for chosen in found for n in chosen) == list(range(len(rows)))
-    for chosen in found:
-        assert len(chosen) == 1 or packed_tokens([rows[n] for n in chosen]) <= most
+@given(pack_rows(), st.integers(1, 60), st.data())
+def test_batches_hold_every_row_once_and_both_packs_keep_the_limit(rows, most, data):
+    prompts = data.draw(st.lists(ids, min_size=len(rows), max_size=len(rows)))
+    teacher = [(prompt, *row[1:]) for prompt, row in zip(prompts, rows, strict=True)]
+    for sides in ([rows], [rows, teacher]):
+        found = list(batches(rows, most, *sides[1:]))
+        assert sorted(n for chosen in found for n in chosen) == list(range(len(rows)))
+        for chosen in found:
+            sizes = [packed_tokens([side[n] for n in chosen]) for side in sides]
+            assert len(chosen) == 1 or max(sizes) <= most
+
+
+def test_a_longer_teacher_prompt_makes_smaller_batches():
+    rows = [([1], [5, 6], [1])] * 2  # one shared prompt: 1 + 1 + 1 = 3 tokens
+    teacher = [([1, 2, n], [5, 6], [1]) for n in (3, 4)]  # two prompts: 2 x (3 + 1) = 8
+    assert list(batches(rows, 7)) == [[0, 1]]
+    assert list(batches(rows, 7, teacher)) == [[0], [1]]
+    assert list(batches(rows, 8, teacher)) == [[0, 1]]
+    assert list(batches(rows, 4, [teacher[0]] * 2)) == [[0], [1]]  # shared: 3 + 1 + 1 = 5
+    assert list(batches(rows, 5, [teacher[0]] * 2)) == [[0, 1]]
 
 
 def by_hand(model, rows):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rosd_core.errors import RosdError
-from rosd_core.losses import chunked
+from rosd_core.losses import head
 from rosd_core.losses.chunked import Targets
 from rosd_core.losses.divergence import jsd
 from rosd_core.losses.head import Head
@@ -40,6 +40,17 @@ def problem(seed=0, dtype=torch.float64):
     return hidden, Head(weight, bias), teacher_hidden, teacher, Targets(token, behaviour, weights)
 
 
+def distance(s, t, settings):
+    """From student to teacher over the same buckets, by the definition of the loss."""
+    if settings.loss == "divergence":
+        return jsd(s, t, settings.alpha, settings.entry_clip)
+    mix = (settings.alpha * t.exp() + (1 - settings.alpha) * s.exp()).log()
+    entries = t.exp() * (t - mix)
+    return (entries if settings.entry_clip is None else entries.clamp(max=settings.entry_clip)).sum(
+        -1
+    )
+
+
 def naive(hidden, own, teacher_hidden, teacher, targets, settings, support=None):
     """The same loss from (N, V) log-probabilities, by the definitions."""
     s = (hidden @ own.matrix_VH.t() + own.bias_V).log_softmax(-1)
@@ -57,16 +68,19 @@ def naive(hidden, own, teacher_hidden, teacher, targets, settings, support=None)
         gain = t.gather(1, targets.token_N.unsqueeze(1)).squeeze(1) - token.detach()
         return -(weight * gain * token).sum()
     if settings.support == "full":
-        return (weight * jsd(s, t, settings.alpha, settings.entry_clip)).sum()
+        return (weight * distance(s, t, settings)).sum()
     ids = choose_support(s, t, settings.support, settings.top_k) if support is None else support
     of = with_tail if settings.tail == "bucket" else renormalised
     both = of(s.gather(1, ids)), of(t.gather(1, ids))
-    return (weight * jsd(*both, settings.alpha, settings.entry_clip)).sum()
+    return (weight * distance(*both, settings)).sum()
 
 
 CASES = [
-    loss_settings(alpha=alpha, tail=tail, entry_clip=clip, support=support, top_k=K)
-    for alpha in (0.0, 0.3, 0.5, 1.0)
+    loss_settings(
+        loss=loss, alpha=alpha, tail=tail, entry_clip=clip, support=support, top_k=K
+    )
+    for loss, alphas in (("divergence", (0.0, 0.3, 0.5, 1.0)), ("skew_kl", (0.0, 0.3)))
+    for alpha in alphas
     for clip in (None, 0.05)
     for support, tail in [
         ("student", "bucket"), ("teacher", "bucket"), ("union", "bucket"),
@@ -82,8 +96,8 @@ CASES += [
 @pytest.mark.parametrize("settings", CASES, ids=str)
 def test_loss_and_gradients_are_those_of_the_naive_formula(monkeypatch, settings, size):
     """fp32 logits of the chunked head against fp64 of the naive one."""
-    monkeypatch.setattr(chunked, "CHUNK_ENTRIES", 1)
-    monkeypatch.setitem(chunked.CHUNK_ROWS, "cpu", size)
+    monkeypatch.setattr(head, "CHUNK_ENTRIES", 1)
+    monkeypatch.setitem(head.CHUNK_ROWS, "cpu", size)
     hidden, own, teacher_hidden, teacher, targets = problem()
     leaves = [hidden, own.matrix_VH, own.bias_V]
     for leaf in leaves:
@@ -202,3 +216,7 @@ def test_a_loss_without_its_teacher_is_refused():
     for settings in (loss_settings(**change) for change in changes):
         with pytest.raises(RosdError, match="needs a teacher"):
             head_loss(hidden, own, targets, settings)
+
+
+def test_every_loss_is_compared_with_its_naive_formula():
+    assert {case.loss for case in CASES} == set(LOSSES)

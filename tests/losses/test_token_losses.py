@@ -8,13 +8,7 @@ import pytest
 import torch
 
 from rosd_core.config.params import Distill
-from rosd_core.losses.token_losses import (
-    LOSSES,
-    TokenInputs,
-    clipped_importance,
-    no_importance,
-    trust_region_importance,
-)
+from rosd_core.losses.token_losses import LOSSES, TokenInputs
 from tests.support import LOSS
 
 LOG2 = math.log(2)
@@ -62,6 +56,9 @@ def test_the_skewed_kl_by_hand():
     forward = value("divergence", inputs(), alpha=0.0)
     assert value("skew_kl", inputs(), alpha=0.0) == pytest.approx(forward, abs=1e-6)
     assert value("skew_kl", inputs(), alpha=1.0) == pytest.approx(0, abs=1e-6)
+    # entries: 1/4 ln(2/3) < 0 stays, 3/4 ln(6/5) = 0.137 is clipped at 0.1
+    clipped = value("skew_kl", inputs(), alpha=0.5, entry_clip=0.1)
+    assert clipped == pytest.approx(0.25 * math.log(2 / 3) + 0.1, abs=1e-6)
     # bounded by -ln alpha where the student is as good as sure of something else
     sure = inputs(student=1e-30, behaviour=1e-30, teacher=0.999)
     assert value("divergence", sure, alpha=0.0) > 60
@@ -87,19 +84,34 @@ def test_cross_entropy_and_policy_gradient_by_hand():
     assert value("policy_gradient", blamed) == pytest.approx(2.0, abs=1e-6)
 
 
-def test_what_the_metrics_call_clipped_is_what_the_loss_clips():
-    """importance_clip 2 clips 3 alone; policy_clip 0.2 clips steps that have gone far enough: 3
-    where the row is praised, 0.5 where it is blamed. Cross-entropy does not depend on the ratio."""
-    ratio, weight = torch.tensor([0.5, 0.5, 1.1, 3.0, 3.0]), torch.tensor([1.0, -1, 1, 1, -1])
-    applied, clipped = clipped_importance(ratio, weight, LOSS)
-    assert applied.tolist() == pytest.approx([0.5, 0.5, 1.1, 2, 2])
-    assert clipped.tolist() == [False, False, False, True, True]
-    applied, clipped = trust_region_importance(ratio, weight, LOSS)
-    assert applied.tolist() == ratio.tolist()
-    assert clipped.tolist() == [False, True, False, True, False]
-    applied, clipped = no_importance(ratio, weight, LOSS)
-    assert applied.tolist() == [1.0] * 5
-    assert not clipped.any()
+RATIOS = torch.tensor([0.5, 0.5, 1.1, 3.0, 3.0])
+WEIGHTS = torch.tensor([1.0, -1, 1, 1, -1])
+
+
+@pytest.mark.parametrize(
+    ("name", "applied", "clipped"),
+    [
+        # importance_clip 2 clips 3 alone
+        ("divergence", [0.5, 0.5, 1.1, 2, 2], [False, False, False, True, True]),
+        ("skew_kl", [0.5, 0.5, 1.1, 2, 2], [False, False, False, True, True]),
+        ("sampled_token", [0.5, 0.5, 1.1, 2, 2], [False, False, False, True, True]),
+        # policy_clip 0.2 clips 3 where the row is praised, and 0.5 where it is blamed
+        ("policy_gradient", [0.5, 0.5, 1.1, 3, 3], [False, True, False, True, False]),
+        # it does not depend on how its tokens were sampled
+        ("cross_entropy", [1, 1, 1, 1, 1], [False] * 5),
+    ],
+)
+def test_what_is_applied_and_what_is_clipped(name, applied, clipped):
+    found = LOSSES[name].importance(RATIOS, WEIGHTS, replace(LOSS, loss=name))
+    assert found[0].tolist() == pytest.approx(applied)
+    assert found[1].tolist() == clipped
+
+
+def test_a_clipped_token_of_the_policy_gradient_has_no_gradient():
+    for ratio, weight in zip(RATIOS.tolist(), WEIGHTS.tolist(), strict=True):
+        tokens = inputs(behaviour=0.5 / ratio, weight=weight)
+        _, clipped = LOSSES["policy_gradient"].importance(tokens.ratio_n, tokens.weight_n, LOSS)
+        assert (gradient("policy_gradient", tokens).abs().max() == 0) == bool(clipped)
 
 
 def gradient(name: str, tokens: TokenInputs) -> torch.Tensor:

@@ -3,8 +3,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from rosd_core.forward.hidden_states import MixPart, ModelMix
+from rosd_core.losses.divergence import jsd
+from rosd_core.losses.support import with_tail
 from rosd_core.prompts.chat import encode_chat
 from rosd_core.prompts.fit import PromptBuilder
 from rosd_core.score.inputs import score_inputs
@@ -91,6 +94,26 @@ def test_the_support_is_of_whom_it_says_and_the_targets_are_the_teachers(tiny, t
         total = np.exp(row["support_logp"]).sum(-1) + np.exp(row["tail_logp"])
         assert np.allclose(total, 1, atol=1e-5)
         assert min(row["divergence"]) > 0
+
+
+def test_every_column_is_that_of_plain_forward_passes(tiny, tokenizer):
+    (row_input,) = inputs(tokenizer)
+    row = scored(row_input, tiny, "student")
+    logps = {}
+    for name in ("prompt_ids", "teacher_prompt_ids"):
+        ids = torch.tensor([[*row_input[name], *row_input["response_ids"]]])
+        places = [len(row_input[name]) + t - 1 for t in row_input["positions"]]
+        with torch.no_grad():
+            logps[name] = tiny(ids).logits[0, places].log_softmax(-1)
+    student, teacher = logps["prompt_ids"], logps["teacher_prompt_ids"]
+    sampled = torch.tensor([[10], [2]])  # positions 2 and 3 of 8, 9, 10, 2
+    top = student.topk(4).indices
+    assert np.allclose(row["student_logp"], student.gather(1, sampled)[:, 0], atol=1e-5)
+    assert np.allclose(row["teacher_logp"], teacher.gather(1, sampled)[:, 0], atol=1e-5)
+    assert (row["support_ids"] == top.numpy()).all()
+    assert np.allclose(row["support_logp"], teacher.gather(1, top), atol=1e-5)
+    both = [with_tail(x.gather(1, top)) for x in (student, teacher)]
+    assert np.allclose(row["divergence"], jsd(both[0], both[1], 0.5), atol=1e-6)
 
 
 def test_a_row_beyond_the_context_is_kept_with_its_status(tiny, tokenizer):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from rosd_core.tables.schemas import SCHEMAS, as_markdown, describe
+from rosd_core.report.dictionary import as_markdown, describe
+from rosd_core.tables.schemas import SCHEMAS
 from tests.support import ROOT
 
 

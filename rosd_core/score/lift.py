@@ -1,0 +1,92 @@
+"""Whether the teacher is better than the student, before anything is trained on it.
+
+The gain of a rollout is the mean over its supervised tokens of log T(y_t) - log S(y_t): how much
+likelier the teacher finds the response. Over the student's own samples the gain is negative on
+average, for correct responses too: it estimates -KL(S || T). What tells a good teacher from a bad
+one is the difference
+
+    lift = mean gain of correct rollouts - mean gain of wrong rollouts        (nats per token)
+
+A teacher with a positive lift prefers what the grader calls correct. Training toward one with a
+negative lift teaches the student its errors.
+
+Dimension names: P problem.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from rosd_core.errors import RosdError
+from rosd_core.resampling import percentile_interval, resampled_means
+
+RESAMPLES = 2000
+
+Lift = dict[str, float | int | None]
+
+
+def read_gains(scores: Path, alignments: Path) -> pl.DataFrame:
+    """problem_id, kind (correct | wrong) and gain of every scored row; only these are in memory."""
+    gain = pl.col("teacher_logp").list.sum() - pl.col("student_logp").list.sum()
+    tokens = pl.col("teacher_logp").list.len()
+    rows = pl.scan_parquet(scores).filter(tokens > 0)
+    kinds = pl.scan_parquet(alignments).select("rollout_id", "kind")
+    gains = rows.select("rollout_id", "problem_id", (gain / tokens).alias("gain"))
+    joined = gains.join(kinds, "rollout_id", maintain_order="left")
+    return joined.select("problem_id", "kind", "gain").collect(engine="streaming")
+
+
+def lift_metrics(gains: pl.DataFrame, confidence: float) -> Lift:
+    """Rows and mean gain of each kind, the lift, and its bootstrap interval over problems. Null
+    where a kind has no scored row.
+    """
+    metrics: Lift = {}
+    for kind in ("correct", "wrong"):
+        values = gains.filter(kind=kind)["gain"].to_list()
+        metrics[f"{kind}_rows"] = len(values)
+        metrics[f"{kind}_gain"] = sum(values) / len(values) if values else None
+    correct, wrong = metrics["correct_gain"], metrics["wrong_gain"]
+    metrics |= dict.fromkeys(("lift", "lift_low", "lift_high"))
+    if correct is not None and wrong is not None:
+        metrics["lift"] = correct - wrong
+        metrics["lift_low"], metrics["lift_high"] = _interval(gains, confidence)
+    return metrics
+
+
+def _interval(gains: pl.DataFrame, confidence: float) -> tuple[float, float]:
+    """The interval of the lift; resamples that lack one of the kinds are left out."""
+    sums = [
+        column
+        for kind in ("correct", "wrong")
+        for column in (
+            pl.col("gain").filter(pl.col("kind") == kind).sum().alias(f"{kind}_sum"),
+            (pl.col("kind") == kind).sum().alias(f"{kind}_rows"),
+        )
+    ]
+    problems = gains.group_by("problem_id", maintain_order=True).agg(*sums).drop("problem_id")
+    sums_RC = resampled_means(problems.to_numpy().astype(float), RESAMPLES, seed=0)
+    usable_RC = sums_RC[(sums_RC[:, 1] > 0) & (sums_RC[:, 3] > 0)]
+    correct_R, wrong_R = usable_RC[:, 0] / usable_RC[:, 1], usable_RC[:, 2] / usable_RC[:, 3]
+    return percentile_interval(np.asarray(correct_R - wrong_R), confidence)
+
+
+def check_lift(metrics: Mapping[str, float | int | None], policy: str) -> str | None:
+    """A message where the whole interval of the lift is below 0: raised as RosdError with policy
+    `stop`, returned with `warn`. None where there is nothing to say, or with `off`.
+    """
+    high = metrics["lift_high"]
+    if policy == "off" or high is None or high >= 0:
+        return None
+    message = (
+        f"the teacher is worse than the student: its lift is {metrics['lift']:.3f} nats per token "
+        f"[{metrics['lift_low']:.3f}, {high:.3f}] (gain of correct responses "
+        f"{metrics['correct_gain']:.3f}, of wrong ones {metrics['wrong_gain']:.3f}), so distilling "
+        "toward it would do harm. Read some ideas in reflections.parquet. Try clearer "
+        "prompts.reflect_wrong and prompts.with_idea, or align.teacher_context peer or reference. "
+        "`score.lift: warn` continues nevertheless."
+    )
+    if policy == "stop":
+        raise RosdError(message)
+    return message

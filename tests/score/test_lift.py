@@ -1,0 +1,69 @@
+"""The lift of a teacher, with numbers by hand."""
+
+import polars as pl
+import pytest
+
+from rosd_core.errors import RosdError
+from rosd_core.score.lift import check_lift, lift_metrics, read_gains
+
+
+def lift(correct, wrong):
+    """From gains; the n-th correct and the n-th wrong rollout are of problem n."""
+    rows = [
+        {"problem_id": f"p{n}", "kind": kind, "gain": gain}
+        for kind, gains in (("correct", correct), ("wrong", wrong))
+        for n, gain in enumerate(gains)
+    ]
+    return lift_metrics(pl.DataFrame(rows, schema=["problem_id", "kind", "gain"]), 0.95)
+
+
+def test_gains_are_means_over_supervised_tokens(tmp_path):
+    scores, alignments = tmp_path / "scores.parquet", tmp_path / "alignments.parquet"
+    pl.DataFrame(
+        {
+            "rollout_id": ["p/0", "p/1", "p/2"],
+            "problem_id": ["p"] * 3,
+            "student_logp": [[-1.0, -1.0], [-1.0], []],
+            "teacher_logp": [[-1.5, -0.7], [-3.0], []],  # the last row has no teacher
+        }
+    ).write_parquet(scores)
+    kinds = {"rollout_id": ["p/2", "p/1", "p/0"], "kind": ["correct", "wrong", "correct"]}
+    pl.DataFrame(kinds).write_parquet(alignments)
+    found = read_gains(scores, alignments)
+    assert found["kind"].to_list() == ["correct", "wrong"]
+    assert found["gain"].to_list() == pytest.approx([-0.1, -2.0])
+
+
+def test_the_lift_is_the_difference_of_the_mean_gains():
+    found = lift(correct=[-0.2, 0.0], wrong=[-1.0, -1.0])
+    assert (found["correct_rows"], found["wrong_rows"]) == (2, 2)
+    assert found["correct_gain"] == pytest.approx(-0.1)
+    assert found["lift"] == pytest.approx(0.9)
+    assert check_lift(found, "stop") is None  # correct responses lose too, but less
+
+
+def test_problems_are_resampled_with_all_their_rollouts():
+    """Within each problem the lift is 1, between problems gains differ widely: no width."""
+    found = lift(correct=[1.0, 101.0, -50.0], wrong=[0.0, 100.0, -51.0])
+    assert (found["lift_low"], found["lift_high"]) == pytest.approx((1, 1))
+
+
+def test_a_teacher_that_prefers_wrong_responses_stops_the_run():
+    found = lift(correct=[-0.1] * 4, wrong=[0.12] * 4)
+    assert found["lift"] == pytest.approx(-0.22)
+    with pytest.raises(RosdError, match=r"lift is -0\.220 nats .*score\.lift: warn"):
+        check_lift(found, "stop")
+    assert "worse than the student" in (check_lift(found, "warn") or "")
+    assert check_lift(found, "off") is None
+
+
+def test_a_lift_within_noise_does_not_stop():
+    found = lift(correct=[-2.0, 1.0, -2.0, 1.0], wrong=[-0.4] * 4)
+    assert found["lift"] == pytest.approx(-0.1)
+    assert check_lift(found, "stop") is None
+
+
+def test_without_one_of_the_kinds_there_is_no_lift():
+    for found in (lift([0.0], []), lift([], [1.0]), lift([], [])):
+        assert found["lift"] is None
+        assert check_lift(found, "stop") is None
