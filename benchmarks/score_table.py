@@ -6,6 +6,7 @@ Samples and reflects once (iteration 1 of the shipped params) in a temporary fol
 with each of `score.targets`, and with the teacher context of three methods. About three minutes.
 """
 
+import json
 import shutil
 import sys
 import tempfile
@@ -80,9 +81,11 @@ def main() -> None:
         rollout.run(params, paths, "i1")
         reflect.run(params, paths, "i1")
         storage(params, paths)
-        print("\nMean JSD (alpha 1/2) per token in thousandths, iteration 1\n")
-        print("| teacher reads | valid prefix | erroneous line | after it | correct responses |")
-        print("| --- | --- | --- | --- | --- |")
+        print("\nIteration 1: mean JSD (alpha 1/2) per token in thousandths, lift in nats\n")
+        print(
+            "| teacher reads | valid prefix | erroneous line | after it | correct responses | lift |"
+        )
+        print("| --- | --- | --- | --- | --- | --- |")
         for method, label in METHODS.items():
             chosen = with_method(params, method)
             align.run(chosen, paths, "i1")
@@ -91,7 +94,10 @@ def main() -> None:
             means = [
                 1000 * sum(found[r]) / len(found[r]) for r in ("prefix", "line", "after", "correct")
             ]
-            print(f"| {label} | {' | '.join(f'{mean:.0f}' for mean in means)} |", flush=True)
+            lift = json.loads(paths.metrics("score", "i1").read_text())
+            cells = [f"{mean:.0f}" for mean in means]
+            cells.append("{lift:.3f} [{lift_low:.3f}, {lift_high:.3f}]".format(**lift))
+            print(f"| {label} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
