@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.test-installed
 
-.PHONY: run compare test test-fast test-slow check plan hashes lock clean help
+.PHONY: run compare test test-fast test-slow check format plan hashes lock clean help
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  /'
@@ -51,8 +51,12 @@ check: $(TEST_STAMP)  ## format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 
-plan: $(STAMP)   ## which stages `make run` would run now, with all that follows them
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro --dry --force-downstream
+format: $(TEST_STAMP) ## format the code and fix what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+plan: $(STAMP)   ## the commands that `make run` would run now
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro --dry --force-downstream | sed -n 's/^> //p'
 
 hashes: $(STAMP) ## content hashes of all tables and weights: equal runs print equal lines
 	@$(BIN)/rosd hashes

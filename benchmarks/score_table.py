@@ -82,9 +82,7 @@ def main() -> None:
         reflect.run(params, paths, "i1")
         storage(params, paths)
         print("\nIteration 1: mean JSD (alpha 1/2) per token in thousandths, lift in nats\n")
-        print(
-            "| teacher reads | valid prefix | erroneous line | after it | correct responses | lift |"
-        )
+        print("| teacher reads | valid prefix | erroneous line | after it | correct ones | lift |")
         print("| --- | --- | --- | --- | --- | --- |")
         for method, label in METHODS.items():
             chosen = with_method(params, method)

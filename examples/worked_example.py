@@ -19,6 +19,7 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from rosd_core.config.load import load_params
+from rosd_core.errors import RosdError
 from rosd_core.forward.packing import pack_row, supervised_hidden
 from rosd_core.losses.head import head_of
 from rosd_core.models.loading import load_model
@@ -66,6 +67,8 @@ def main(
     params: Path = Path("params.yaml"),
 ) -> None:
     keys = list(load_params(params).loop)
+    if iteration not in keys:
+        raise RosdError(f"iteration {iteration!r} is not in {params}: loop: {', '.join(keys)}.")
     paths = Paths(params.resolve().parent)
     torch.set_num_threads(1)
     rows = joined(paths, iteration)
@@ -108,4 +111,7 @@ def print_tokens(row: dict[str, Any], paths: Paths, later: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except RosdError as error:
+        raise SystemExit(str(error)) from None

@@ -3,6 +3,7 @@
 A stage's module is imported when it runs, so that `rosd --help` need not import torch.
 """
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,13 +36,19 @@ def _messages(command: str) -> Iterator[None]:
         typer.echo(f"rosd {command}: {error}", err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        typer.echo(f"rosd {command}: interrupted; its outputs are as they were before.", err=True)
+        typer.echo(f"rosd {command}: interrupted; it wrote nothing. Run it again.", err=True)
         raise typer.Exit(130) from None
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """Treat SIGTERM as Ctrl-C, so that temporary files are removed."""
+    raise KeyboardInterrupt
 
 
 def _run(stage: str, params_file: Path, *args: str) -> None:
     """Load params and run a stage; those of the comparison have modules named compare_<stage>."""
     module = f"compare_{stage}" if stage in ("arm", "shared") else stage
+    signal.signal(signal.SIGTERM, _interrupt)
     with _messages(stage):
         from rosd_core.config.load import load_params
         from stages.paths import Paths
@@ -195,16 +202,15 @@ def base(
 @app.command()
 def hashes(params: ParamsFile = DEFAULT_PARAMS) -> None:
     """Print a content hash of every table and of every model's weights: equal runs, equal lines."""
-    from rosd_core.tables.hashing import file_hash, table_hash
-
     root = params.resolve().parent
-    tables = sorted(
-        f for d in ("data", "iterations", "evaluations") for f in (root / d).rglob("*.parquet")
-    )
-    for file in tables:
-        typer.echo(f"{table_hash(file)}  {file.relative_to(root)}")
-    for file in sorted((root / "models").rglob("*.safetensors")):
-        typer.echo(f"{file_hash(file)}  {file.relative_to(root)}")
+    with _messages("hashes"):
+        from rosd_core.tables.hashing import file_hash, table_hash
+
+        folders = ("data", "iterations", "evaluations")
+        for file in sorted(f for d in folders for f in (root / d).rglob("*.parquet")):
+            typer.echo(f"{table_hash(file)}  {file.relative_to(root)}")
+        for file in sorted((root / "models").rglob("*.safetensors")):
+            typer.echo(f"{file_hash(file)}  {file.relative_to(root)}")
 
 
 @app.command()

@@ -32,10 +32,10 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     """The table holds supervised tokens alone, so valid prefixes cannot be trained on."""
     p, s = params.distill, params.score
     set_threads(params.machine.threads)
+    start, base = paths.model_folder(start_of(params, iteration)), paths.model_folder("base")
     table, seed = paths.table("scores", iteration), row_seed(p.seed, "order", iteration)
     status = Counter(read_table("scores", table, ["status"])["status"])
     refuse_unscored(status, p.loss)
-    start, base = paths.model_folder(start_of(params, iteration)), paths.model_folder("base")
     shares = teacher_shares(s.teacher, base, start, s.trust_region_mix)
     tokenizer = load_tokenizer(start)
     pad = pad_id(tokenizer)

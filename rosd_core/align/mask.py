@@ -1,6 +1,6 @@
 """The supervised mask: from the characters of the errors to the indices of the supervised tokens.
 
-The prefix before the first error is never trained on. `align.spans` chooses the policy:
+The prefix before the first error is never trained on. `align.spans` chooses:
 
 | align.spans | supervised |
 | --- | --- |
@@ -8,8 +8,8 @@ The prefix before the first error is never trained on. `align.spans` chooses the
 | spans | the quoted tokens alone |
 | first_to_end_of_step | from the first error to the end of its line |
 
-To add a policy: write its function, add it to `SPANS`, its name to `Align.spans` in
-rosd_core/config/params.py, and test it.
+To add one: write its function, add it to `SPANS`, its name to `Align.spans` in
+rosd_core/config/params.py and to the comment in params.yaml, and test it.
 
 Dimension names: T token of the response.
 """
@@ -64,12 +64,12 @@ SPANS: dict[str, Callable[[Sequence[Span], str, np.ndarray], list[int]]] = {
 
 
 def supervised_tokens(
-    errors: Sequence[Span], response: str, spans_T2: np.ndarray, policy: str
+    errors: Sequence[Span], response: str, spans_T2: np.ndarray, spans: str
 ) -> list[int]:
     """Ascending indices of the supervised tokens, given the characters of the errors in any order
-    and a policy of `SPANS`.
+    and a key of `SPANS`.
     """
-    return SPANS[policy](sorted(errors), response, spans_T2)
+    return SPANS[spans](sorted(errors), response, spans_T2)
 
 
 def first_difference(response: str, peer: str) -> int:
@@ -79,7 +79,7 @@ def first_difference(response: str, peer: str) -> int:
 
 
 def fallback_tokens(
-    policy: str, response: str, peer: str | None, spans_T2: np.ndarray
+    quote_not_found: str, response: str, peer: str | None, spans_T2: np.ndarray
 ) -> list[int] | None:
     """The supervised tokens of a wrong response none of whose quotes was found, None to drop it.
 
@@ -87,9 +87,9 @@ def fallback_tokens(
     response `peer` of its group, where there is one.
     """
     count = len(spans_T2)
-    if policy == "whole":
+    if quote_not_found == "whole":
         return list(range(count))
-    if policy == "from_first_difference" and peer is not None:
+    if quote_not_found == "from_first_difference" and peer is not None:
         start = first_difference(response, peer)
         first, _ = token_range(spans_T2, (start, len(response)))
         return list(range(max(0, min(first, count - 1)), count))

@@ -15,7 +15,7 @@ from rosd_core.tables.atomic import replacing
 
 def _settings(method: str) -> dict[str, str | bool]:
     if method not in METHODS:
-        raise RosdError(f"method: {method!r} is unknown; there are: {', '.join(METHODS)}.")
+        raise RosdError(f"there is no method {method!r}; there are: {', '.join(METHODS)}.")
     return METHODS[method]
 
 
@@ -36,6 +36,7 @@ def with_seed(params: Params, seed: int) -> Params:
 
 def rewrite(file: Path, change: Callable[[Any, YAML], None]) -> None:
     """Change params.yaml in place. Comments and other keys stay; an invalid result is refused."""
+    load_params(file)
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
@@ -53,14 +54,13 @@ def rewrite(file: Path, change: Callable[[Any, YAML], None]) -> None:
 def rewrite_method(file: Path, method: str) -> None:
     """Set the keys that make a method, such as align.teacher_context, and leave all others."""
     settings = _settings(method)
-    load_params(file)
     rewrite(file, lambda data, yaml: set_keys(data, settings))
 
 
 def set_loop(data: Any, yaml: YAML, iterations: int) -> None:
     """Set `loop:` of loaded params to i1..iN, each starting from the one before."""
     if iterations < 1:
-        raise RosdError(f"loop: {iterations} iterations asked for; at least 1 is needed.")
+        raise RosdError(f"{iterations} iterations; at least 1 is needed.")
     loop, keys = data["loop"], [f"i{n}" for n in range(1, iterations + 1)]
     for key in set(loop) - set(keys):
         del loop[key]

@@ -68,10 +68,14 @@ def load_params(file: Path, shown_as: Path | None = None) -> Params:
         raise RosdError(
             f"{name}: no such file. Run from the project's folder, or name it with --params."
         ) from None
+    except UnicodeDecodeError as error:
+        raise RosdError(f"{name}: not UTF-8: {error}.") from None
     except YAMLError as error:
-        raise RosdError(
-            f"{name}: not YAML: {str(error).splitlines()[-1].strip()}; {error}"
-        ) from None
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", error)
+        place = f" in line {mark.line + 1}" if mark is not None else ""
+        raise RosdError(f"{name}: not valid YAML{place}: {problem}.") from None
+    if not isinstance(data, Mapping):
+        raise RosdError(f"{name}: empty, or not a mapping of sections.")
     try:
         return Params.model_validate(data)
     except ValidationError as error:

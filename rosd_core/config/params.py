@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from rosd_core.config.domains import AnyDomain
 from rosd_core.config.methods import METHODS
+from rosd_core.config.prompts import PromptTexts
 from rosd_core.config.section import Positive, Rate, Section, Share
 
 EngineName = Literal["transformers"]
@@ -24,15 +25,6 @@ class Prepare(Section):
     def trained(self) -> list[str]:
         """Domains with training problems."""
         return [name for name, domain in self.domains.items() if domain.train != 0]
-
-
-class PromptTexts(Section):
-    plain: str
-    reflect_wrong: str
-    reflect_correct: str
-    with_idea: str
-    with_solution: str
-    enable_thinking: bool
 
 
 class Phase(Section):

@@ -80,7 +80,6 @@ def apply_presets(file: Path, folder: Path, chosen: Sequence[str]) -> Params:
         if iterations is not None:
             set_loop(data, yaml, iterations)
 
-    load_params(file)
     rewrite(file, change)
     return load_params(file)
 

@@ -25,7 +25,7 @@ def _folder_of(model: str, revision: str | None, source: str) -> tuple[Path, str
         folder = Path(snapshot_download(model, revision=revision, allow_patterns=wanted))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise RosdError(
-            f"{source}: {model!r} is neither a folder here nor a model on the hub: "
+            f"{source}{model!r} is neither a folder here nor a model on the hub: "
             f"{str(error).splitlines()[0]}"
         ) from None
     return folder, folder.name
@@ -36,7 +36,7 @@ def make_pointer(model: str, revision: str | None) -> dict[str, str | int | None
     revision, the fingerprint and the bytes of its weights. Raises RosdError where it cannot be
     used.
     """
-    folder, exact = _folder_of(model, revision, "rosd base")
+    folder, exact = _folder_of(model, revision, "")
     for name in ("config.json", "tokenizer.json"):
         if not (folder / name).is_file():
             raise RosdError(f"{folder}: {name} is missing; a model of transformers is needed.")
@@ -61,7 +61,7 @@ def resolve(folder: Path) -> Path:
     if not file.is_file():
         return folder
     pointer = json.loads(file.read_text(encoding="utf-8"))
-    there, _ = _folder_of(pointer["model"], pointer["revision"], str(file))
+    there, _ = _folder_of(pointer["model"], pointer["revision"], f"{file}: ")
     size = _weights_bytes(there)
     if size != pointer["bytes"]:
         raise RosdError(

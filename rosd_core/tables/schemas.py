@@ -45,7 +45,7 @@ _SHORTENED = _field(
 
 SCHEMAS: dict[str, pa.Schema] = {
     "problems": _schema(
-        _PROBLEM_ID,
+        _field("problem_id", _STR, "id", "domain-split-number"),
         _field("domain", _STR, "name", "key of prepare.domains"),
         _field("task", _STR, "name", "task of the domain, as in prepare.domains"),
         _field("split", _STR, "train|test", "train: sampled for distillation; test: evaluated"),

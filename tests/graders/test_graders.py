@@ -53,7 +53,7 @@ def test_exact():
     [
         ("<answer>\nB\n</answer>", 1.0, "ok"),
         ("<answer>A</answer> no: <answer>B</answer>", 1.0, "ok"),
-        ("<answer>B</answer>" + " and so on" * 40, 1.0, "ok"),  # defect 9: text after the answer
+        ("<answer>B</answer>" + " and so on" * 40, 1.0, "ok"),  # text after the answer
         ("<answer>B", 1.0, "ok"),  # cut off after the letter
         ("<answer>C</answer>", 0.0, "ok"),
         ("<answer>B: 1.69</answer>", 0.0, "malformed"),
@@ -77,11 +77,11 @@ BOOK = 'Action: book\nAction Input: {"id": 7}\n'
 @pytest.mark.parametrize(
     ("response", "reward", "form"),
     [
-        ("Thought: go\n" + FIND + BOOK, 1.0, "ok"),  # defect 9: nested JSON
+        ("Thought: go\n" + FIND + BOOK, 1.0, "ok"),  # nested JSON
         (BOOK + "Thought: then\n" + FIND, 1.0, "ok"),  # in any order
-        (FIND.replace('"limit"', '"[Optional]limit"') + BOOK, 1.0, "ok"),  # defect 9
+        (FIND.replace('"limit"', '"[Optional]limit"') + BOOK, 1.0, "ok"),  # optional arguments
         (FIND.replace("Input: ", "Input: ```json\n") + "```\n" + BOOK, 1.0, "ok"),
-        # defect 9: arguments swapped between calls, which merged dicts do not notice
+        # arguments swapped between calls, which merged dicts do not notice
         ('Action: find\nAction Input: {"id": 7}\nAction: book\n' + FIND.split("\n")[1], 0.0, "ok"),
         (FIND, 0.0, "ok"),
         (FIND + BOOK + BOOK, 0.0, "ok"),  # a multiset: once too often

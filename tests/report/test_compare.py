@@ -134,5 +134,5 @@ def test_unknown_methods_and_baselines_are_refused(tmp_path):
     file = write_params(tmp_path, {"compare": {"methods": ["rosd"]}})
     with pytest.raises(RosdError, match=r"compare\.baseline: 'opsd' is not among"):
         load_params(file)
-    with pytest.raises(RosdError, match="'x' is unknown"):
+    with pytest.raises(RosdError, match="no method 'x'"):
         with_method(load_params(ROOT / "params.yaml"), "x")

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from rosd_core.config.load import load_params
 from rosd_core.config.params import Params
 from rosd_core.tables.schemas import SCHEMAS
 from tests.support import ROOT, SMALL, write_params
@@ -33,7 +32,7 @@ TABLES = {"prepare": "problems", "rollout": "rollouts", "reflect": "reflections"
 
 # they validate params, whose values a stage declares, or word errors
 NO_DEPS = {"rosd_core/errors.py"} | {
-    f"rosd_core/config/{name}.py" for name in ("domains", "load", "params", "section")
+    f"rosd_core/config/{name}.py" for name in ("domains", "load", "params", "prompts", "section")
 }
 METHODS_FILE = "rosd_core/config/methods.py"  # params only checks names against it
 
@@ -79,6 +78,20 @@ def test_a_stage_reads_only_the_params_it_declares(stage):
         elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "start_of":
             read.add("loop")
     assert read == {name.split(".")[0] for name in definition(stage)["params"]}
+
+
+@pytest.mark.parametrize("stage", ["rollout", "reflect", "score", "evaluate"])
+def test_a_stage_reads_only_the_prompts_it_declares(stage):
+    """So that an edit of the reflection prompt does not sample again."""
+    text = (ROOT / "stages" / f"{stage}.py").read_text()
+    (only,) = [
+        node
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "only"
+    ]
+    read = {arg.value for arg in only.args if isinstance(arg, ast.Constant)} | {"enable_thinking"}
+    declared = [name for name in definition(stage)["params"] if name.startswith("prompts.")]
+    assert {name.removeprefix("prompts.") for name in declared} == read
 
 
 @pytest.mark.parametrize("stage", [*STAGES, "evaluate_base"])
@@ -204,7 +217,3 @@ def test_dvc_runs_what_changed_and_nothing_else(tmp_path):
     assert changed(loop=two) == new | {"report"}
     assert changed() == set()
     assert "i1" in dvc(tmp_path, "metrics", "show")
-
-
-def test_the_shipped_params_are_valid_and_have_three_iterations():
-    assert list(load_params(ROOT / "params.yaml").loop) == ["i1", "i2", "i3"]

@@ -1,0 +1,52 @@
+"""`params.yaml: prompts`: templates, each checked against the fields that it may and must use."""
+
+from typing import Any
+
+from jinja2 import Environment, TemplateSyntaxError, meta
+from pydantic import model_validator
+
+from rosd_core.config.section import Section
+
+# template -> the fields that it may use; the one that it must use comes last
+FIELDS = {
+    "plain": ("problem",),
+    "reflect_wrong": ("problem", "gold", "correct", "wrong"),
+    "reflect_correct": ("problem", "gold", "correct"),
+    "with_idea": ("problem", "idea"),
+    "with_solution": ("problem", "solution"),
+}
+
+
+class PromptTexts(Section):
+    plain: str
+    reflect_wrong: str
+    reflect_correct: str
+    with_idea: str
+    with_solution: str
+    enable_thinking: bool
+
+    @model_validator(mode="after")
+    def _fields_are_known(self) -> "PromptTexts":
+        for name, fields in FIELDS.items():
+            _check(name, getattr(self, name), fields)
+        return self
+
+    def only(self, *names: str) -> dict[str, Any]:
+        """Some of the templates, and enable_thinking: a stage reads those that it declares."""
+        return self.model_dump(include={*names, "enable_thinking"})
+
+
+def _check(name: str, template: str, fields: tuple[str, ...]) -> None:
+    """Raises ValueError for a template that is not valid jinja2, or whose fields are wrong."""
+    try:
+        used = meta.find_undeclared_variables(Environment(autoescape=False).parse(template))
+    except TemplateSyntaxError as error:
+        line = f"line {error.lineno}: {error.message}"
+        raise ValueError(f"prompts.{name}: not a valid jinja2 template: {line}") from None
+    unknown = sorted(used - set(fields))
+    if unknown:
+        raise ValueError(
+            f"prompts.{name}: unknown field {unknown[0]!r}; there are: {', '.join(fields)}"
+        )
+    if fields[-1] not in used:
+        raise ValueError(f"prompts.{name}: the field {{{{ {fields[-1]} }}}} is missing")

@@ -1,0 +1,41 @@
+"""Templates are checked when params are read."""
+
+import pytest
+
+from rosd_core.config.load import load_params
+from rosd_core.config.prompts import FIELDS
+from rosd_core.errors import RosdError
+from rosd_core.prompts.templates import Prompts
+from tests.support import PROMPTS, write_params
+
+
+@pytest.mark.parametrize(
+    ("name", "template", "message"),
+    [
+        (
+            "reflect_wrong",
+            "{{ wrongg }}",
+            "unknown field 'wrongg'; there are: problem, gold",
+        ),
+        (
+            "reflect_wrong",
+            "{{ wrong ",
+            "reflect_wrong: not a valid jinja2 template: line 1",
+        ),
+        ("plain", "{% if %}", "prompts.plain: not a valid jinja2 template: line 1"),
+        ("plain", "", r"prompts.plain: the field \{\{ problem \}\} is missing"),
+        ("with_idea", "{{ problem }}", r"prompts.with_idea: the field \{\{ idea \}\} is missing"),
+    ],
+)
+def test_a_template_with_wrong_fields_is_named(tmp_path, name, template, message):
+    file = write_params(tmp_path, {"prompts": {name: template}})
+    with pytest.raises(RosdError, match=message):
+        load_params(file)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_the_fields_are_those_of_the_method_of_that_name(name):
+    template = " ".join(f"{{{{ {field} }}}}" for field in FIELDS[name])
+    (message,) = getattr(Prompts({name: template}), name)(**{f: f.upper() for f in FIELDS[name]})
+    assert message["content"] == " ".join(field.upper() for field in FIELDS[name])
+    assert name in PROMPTS.templates
