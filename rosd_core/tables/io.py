@@ -167,8 +167,8 @@ def join_rows(left: pl.DataFrame, right: pl.DataFrame) -> list[tuple[Any, Any]]:
     for row in left.iter_rows(named=True):
         if row["rollout_id"] not in partner:
             raise RosdError(
-                f"rollout {row['rollout_id']} is missing in a table that should have it. They "
-                "are of different runs: `dvc repro` renews them."
+                f"rollout {row['rollout_id']} is missing in a table that should have it. "
+                "The tables are of different runs: `dvc repro` renews them."
             )
         pairs.append((row, partner[row["rollout_id"]]))
     return pairs
