@@ -105,7 +105,7 @@ def test_a_stage_declares_the_code_that_it_runs(stage):
 
 
 def covers(declared: str, file: str) -> bool:
-    """Whether a file is the declared one or lies in the declared room."""
+    """Whether a file is the declared one or lies in the declared folder."""
     return file == declared or file.startswith(f"{declared}/")
 
 

@@ -1,4 +1,4 @@
-"""A wheel holds every room and runs without the repository."""
+"""A wheel holds every folder of the core and runs without the repository."""
 
 import shutil
 import subprocess
