@@ -306,9 +306,9 @@ def main(
             if done.returncode:
                 print(f"{key}: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
                 continue
-            told = json.loads(done.stdout.splitlines()[-1])
-            before = found.get(key, told)
-            found[key] = {name: min(before[name], told[name]) for name in told}
+            metrics = json.loads(done.stdout.splitlines()[-1])
+            before = found.get(key, metrics)
+            found[key] = {name: min(before[name], metrics[name]) for name in metrics}
     peak = matmul_peak(device, threads)
     if (TRL[0], 0.0) not in found:
         raise SystemExit(1)
@@ -316,17 +316,17 @@ def main(
     print(f"\nV {vocabulary}, {threads} threads, matmul peak {peak / 1e9:.0f} GFLOP/s\n")
     print("| loss | masked | ms a step | speed, TRL SDPO top-k = 1 | extra MiB | its share |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for (name, masked), told in found.items():
-        speed, share = one["seconds"] / told["seconds"], told["extra_mib"] / one["extra_mib"]
+    for (name, masked), metrics in found.items():
+        speed, share = one["seconds"] / metrics["seconds"], metrics["extra_mib"] / one["extra_mib"]
         print(
-            f"| {name} | {masked:.0%} | {1000 * told['seconds']:.0f} | {speed:.2f} | "
-            f"{told['extra_mib']:.0f} | {share:.2f} |"
+            f"| {name} | {masked:.0%} | {1000 * metrics['seconds']:.0f} | {speed:.2f} | "
+            f"{metrics['extra_mib']:.0f} | {share:.2f} |"
         )
     for masked in (0.0, 0.5, 0.9):
-        told = found.get((OURS[0], masked))
-        if told:
+        metrics = found.get((OURS[0], masked))
+        if metrics:
             flops = needed_flops(base | {"masked": masked})
-            share = flops / told["seconds"] / peak
+            share = flops / metrics["seconds"] / peak
             print(
                 f"\nstored top-k, {masked:.0%} masked: {share:.0%} of the matmul peak "
                 f"({flops / 1e9:.0f} GFLOP in matrix products)"

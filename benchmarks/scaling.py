@@ -94,8 +94,8 @@ def main(
             write_table("alignments", rows.to_dicts(), file)
             tokens = int(rows["positions"].list.len().sum())
             for part, known in sizes.items():
-                told = [stage(part, home) for _ in range(2)]
-                seconds, peak = (min(t[name] for t in told) for name in ("seconds", "mib"))
+                runs = [stage(part, home) for _ in range(2)]
+                seconds, peak = (min(t[name] for t in runs) for name in ("seconds", "mib"))
                 known.append((tokens, seconds, peak))
                 further = per_token(known[-1], known[-2]) if len(known) > 1 else None
                 base = per_token(known[1], known[0]) if further else None

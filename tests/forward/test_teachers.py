@@ -84,11 +84,11 @@ def test_a_teacher_run_by_distill_gives_the_step_of_its_stored_targets(scored):
 @pytest.mark.parametrize("support", ["full", "union"])
 def test_stored_hidden_states_give_the_loss_of_the_live_teacher(scored, support):
     """bf16 keeps 8 bits of a hidden state: the loss agrees to a per cent."""
-    told = []
+    metrics = []
     for targets in ("hidden", "none"):
         paths = scored({"targets": targets, "support": support}, name=targets)
-        told.append(json.loads(paths.metrics("distill", "i1").read_text()))
-    assert told[0]["first_loss"] == pytest.approx(told[1]["first_loss"], rel=0.02)
+        metrics.append(json.loads(paths.metrics("distill", "i1").read_text()))
+    assert metrics[0]["first_loss"] == pytest.approx(metrics[1]["first_loss"], rel=0.02)
     table = read_table("scores", paths.table("scores", "i1"))
     assert table["teacher_hidden"].null_count() == len(table)
 
@@ -153,9 +153,9 @@ def test_the_base_may_be_an_iteration_of_an_earlier_run(scored, tmp_path):
 @pytest.mark.parametrize("teacher", ["current", "trust_region"])
 def test_other_teachers_run_through_two_iterations(scored, teacher):
     paths = scored({"teacher": teacher}, iterations=("i1", "i2"))
-    told = json.loads(paths.metrics("distill", "i2").read_text())
-    assert told["steps"] == 1
-    assert told["first_loss"] > 0
+    metrics = json.loads(paths.metrics("distill", "i2").read_text())
+    assert metrics["steps"] == 1
+    assert metrics["first_loss"] > 0
 
 
 def test_an_adapter_learns_alone_goes_on_and_stands_for_the_model(scored):
@@ -186,11 +186,11 @@ def test_an_adapter_learns_alone_goes_on_and_stands_for_the_model(scored):
 def test_the_teacher_of_an_adapter_is_the_model_without_it(scored):
     """Stored targets of the base, and the base as the student with its adapter off."""
     pytest.importorskip("peft")
-    settings, told = {"lora": LORA, "learning_rate": 1e-3}, []
+    settings, metrics = {"lora": LORA, "learning_rate": 1e-3}, []
     for targets in ("topk", "none"):
         paths = scored({"targets": targets}, settings, ("i1", "i2"), name=targets)
-        told.append(json.loads(paths.metrics("distill", "i2").read_text()))
-    assert told[0]["first_loss"] == pytest.approx(told[1]["first_loss"], rel=1e-3)
+        metrics.append(json.loads(paths.metrics("distill", "i2").read_text()))
+    assert metrics[0]["first_loss"] == pytest.approx(metrics[1]["first_loss"], rel=1e-3)
 
 
 def test_an_adapter_of_another_shape_is_refused(scored):
@@ -228,8 +228,8 @@ def test_memory_savers_do_not_change_the_step(scored, setting):
 
 def test_bfloat16_autocast_keeps_fp32_weights(scored):
     exact, fast = scored(), scored(None, {"autocast": "bfloat16"}, name="fast")
-    told = [json.loads(p.metrics("distill", "i1").read_text()) for p in (exact, fast)]
-    assert told[0]["first_loss"] == pytest.approx(told[1]["first_loss"], rel=0.1)
+    metrics = [json.loads(p.metrics("distill", "i1").read_text()) for p in (exact, fast)]
+    assert metrics[0]["first_loss"] == pytest.approx(metrics[1]["first_loss"], rel=0.1)
     assert {v.dtype for v in weights(fast).values()} == {torch.float32}
 
 
@@ -253,7 +253,7 @@ def test_a_gpu_makes_the_step_of_the_cpu(scored):
     for device, autocast in (("cpu", "none"), ("cuda", "none"), ("cuda", "bfloat16")):
         score, name = {"autocast": autocast}, f"{device}-{autocast}"
         paths = scored(score, score, ("i1", "i2"), name, {"device": device})
-        told = json.loads(paths.metrics("distill", "i1").read_text())
-        first.append(told["first_loss"])
+        metrics = json.loads(paths.metrics("distill", "i1").read_text())
+        first.append(metrics["first_loss"])
     assert first[1] == pytest.approx(first[0], rel=1e-3)
     assert first[2] == pytest.approx(first[0], rel=0.1)

@@ -101,8 +101,8 @@ def test_two_arms_share_their_first_iteration(tmp_path, capsys):
     assert rollouts["opsd"] == rollouts["sft"]
     assert set(rows["opsd"]["status"]) == {"scored"}
     assert set(rows["sft"]["status"]) == {"no_teacher"}
-    told = json.loads((home / "arms" / "sft-5.json").read_text())
-    assert 0 < told["supervised_token_share"] < 1  # wrong responses are not trained on
+    costs = json.loads((home / "arms" / "sft-5.json").read_text())
+    assert 0 < costs["supervised_token_share"] < 1  # wrong responses are not trained on
     assert not (home / "work" / "sft-5" / "models").exists()
     text = (home / "table.md").read_text()
     assert "Difference to opsd" in text
@@ -114,8 +114,8 @@ def test_two_arms_share_their_first_iteration(tmp_path, capsys):
 @pytest.mark.stage
 def test_the_arms_of_a_seed_are_stages_in_their_order():
     """`make compare` hands these lines to dvc, one process a line."""
-    told = CliRunner().invoke(app, ["arms", "2", "--params", str(ROOT / "params.yaml")])
-    lines = [line.split() for line in told.stdout.splitlines()]
+    result = CliRunner().invoke(app, ["arms", "2", "--params", str(ROOT / "params.yaml")])
+    lines = [line.split() for line in result.stdout.splitlines()]
     known = subprocess.run(
         [sys.executable, "-m", "dvc", "stage", "list", "--name-only", "compare/dvc.yaml"],
         cwd=ROOT, capture_output=True, text=True, check=True,

@@ -74,10 +74,10 @@ def test_behaviour_logprobs_are_those_of_the_plain_forward_pass(tiny):
         with torch.inference_mode():
             logp = tiny(ids).logits[0].log_softmax(-1)
         at = len(request.prompt_ids) - 1
-        for t, (token, told) in enumerate(
+        for t, (token, logprob) in enumerate(
             zip(completion.token_ids, completion.logprobs, strict=True)
         ):
-            assert told == pytest.approx(logp[at + t, token].item(), abs=2e-5)
+            assert logprob == pytest.approx(logp[at + t, token].item(), abs=2e-5)
 
 
 def test_greedy_is_that_of_transformers(tiny):
@@ -120,9 +120,9 @@ def test_a_sliding_window_model_takes_the_dynamic_cache_and_is_right_too(tokeniz
         with torch.inference_mode():
             logp = model(ids).logits[0].log_softmax(-1)
         at = len(request.prompt_ids) - 1
-        told = torch.tensor(completion.logprobs)
-        real = logp[range(at, at + len(told)), completion.token_ids]
-        assert torch.allclose(told, real, atol=2e-5)
+        logprobs = torch.tensor(completion.logprobs)
+        real = logp[range(at, at + len(logprobs)), completion.token_ids]
+        assert torch.allclose(logprobs, real, atol=2e-5)
 
 
 def test_a_prompt_beyond_the_context_is_named(tiny):

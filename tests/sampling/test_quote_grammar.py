@@ -46,9 +46,9 @@ def test_every_quote_is_a_piece_of_the_response(engine, tokenizer, response):
 
 
 def test_rows_with_and_without_grammar_in_one_batch(engine, tokenizer):
-    free, told = replies(engine, tokenizer, [None, 'start: "37+25=52"'])
-    assert told[0] == "37+25=52"
-    assert told[1].finish_reason == "stop"
+    free, bound = replies(engine, tokenizer, [None, 'start: "37+25=52"'])
+    assert bound[0] == "37+25=52"
+    assert bound[1].finish_reason == "stop"
     (alone,) = replies(engine, tokenizer, [None])
     assert free[1].token_ids == alone[1].token_ids
 

@@ -41,7 +41,7 @@ def vllm():
 
 
 @pytest.fixture(scope="module")
-def asked():
+def reflections():
     """Reflection prompts on wrong solutions, and a grammar for each."""
     prompts = Prompts.from_params(load_params(ROOT / "params.yaml").prompts.model_dump())
     forget = {"carry": 0.45, "borrow": 0.45, "regroup": 0.5}
@@ -77,13 +77,13 @@ def generated(vllm, prompt_ids, grammars, temperature, seed=0):
 
 
 @pytest.mark.slow
-def test_one_grammar_binds_both_engines(vllm, asked):
+def test_one_grammar_binds_both_engines(vllm, reflections):
     """At temperature 2 a pocket model writes nonsense, and what it quotes is a piece of the
     response all the same; greedily both engines write the same tokens.
     """
     engine, tokenizer = open_engine("transformers", ROOT / "models" / "base", "cpu", 64)
-    prompt_ids = [list(encode_chat(tokenizer, messages)) for messages, _ in asked]
-    grammars = [quote_grammar(response, SHORTEST, LONGEST) for _, response in asked]
+    prompt_ids = [list(encode_chat(tokenizer, messages)) for messages, _ in reflections]
+    grammars = [quote_grammar(response, SHORTEST, LONGEST) for _, response in reflections]
 
     greedy = generated(vllm, prompt_ids, grammars, 0.0)
     requests = [
@@ -95,12 +95,12 @@ def test_one_grammar_binds_both_engines(vllm, asked):
 
     found = 0
     for (ids, _), (_, response) in zip(
-        generated(vllm, prompt_ids, grammars, 2.0, seed=1) + greedy, asked * 2, strict=True
+        generated(vllm, prompt_ids, grammars, 2.0, seed=1) + greedy, reflections * 2, strict=True
     ):
         text = decode(tokenizer, list(ids))
         for quote in re.findall("<error_quote>(.*?)</error_quote>", text, re.DOTALL):
             found += 1
             assert quote in response
             assert min(SHORTEST, len(response)) <= len(quote) <= LONGEST
-    assert found >= len(asked)
-    print(len(asked), "responses,", found, "quotes")
+    assert found >= len(reflections)
+    print(len(reflections), "responses,", found, "quotes")
