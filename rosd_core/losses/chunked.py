@@ -19,7 +19,7 @@ from rosd_core.losses.support import (
     tail_logp,
     with_tail,
 )
-from rosd_core.losses.token_losses import LOSSES, LossSettings, TokenInputs
+from rosd_core.losses.token_losses import LOSSES, LossSettings, TokenInputs, row_importance
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ def _whole_vocabulary(
     if entry.whole_vocabulary is not None:
         student_nV = logits_nV.sub_(logits_nV.logsumexp(-1, keepdim=True))
         student_n = student_nV.gather(1, token_n1).squeeze(1)
-        ratio_n = (student_n - targets.behaviour_N).exp()
-        factor_n = targets.weight_N * entry.importance(ratio_n, targets.weight_N, settings)[0]
+        inputs = TokenInputs(student_n, targets.behaviour_N, targets.weight_N)
+        factor_n = row_importance(inputs, settings)
         loss_n, slope_nV = entry.whole_vocabulary(student_nV, teacher_nV, settings)
         slope_nV = slope_nV.mul_(factor_n.unsqueeze(1)) if gradient else None
         return ChunkLoss(factor_n * loss_n, student_n, slope_nV)

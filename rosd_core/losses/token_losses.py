@@ -94,7 +94,7 @@ def no_importance(
     return torch.ones_like(ratio_n), torch.zeros_like(ratio_n, dtype=torch.bool)
 
 
-def _row_importance(tokens: TokenInputs, settings: LossSettings) -> torch.Tensor:
+def row_importance(tokens: TokenInputs, settings: LossSettings) -> torch.Tensor:
     """r w, without gradient; w is the importance of the loss's entry in `LOSSES`."""
     ratio_n, importance = tokens.ratio_n.detach(), LOSSES[settings.loss].importance
     return tokens.weight_n * importance(ratio_n, tokens.weight_n, settings)[0]
@@ -104,7 +104,7 @@ def divergence(tokens: TokenInputs, settings: LossSettings) -> torch.Tensor:
     """r w JSD_alpha(S, T) over the buckets, (n,). Source: arXiv 2605.28014 (ROSD)."""
     assert tokens.student_nC is not None and tokens.teacher_nC is not None
     jsd_n = jsd(tokens.student_nC, tokens.teacher_nC, settings.alpha, settings.entry_clip)
-    return _row_importance(tokens, settings) * jsd_n
+    return row_importance(tokens, settings) * jsd_n
 
 
 def divergence_gradient(
@@ -126,7 +126,7 @@ def skew_kl(tokens: TokenInputs, settings: LossSettings) -> torch.Tensor:
         own_nC = tokens.student_nC + (math.log1p(-alpha) if alpha < 1 else -math.inf)
         mix_nC = torch.logaddexp(own_nC, tokens.teacher_nC + math.log(alpha))
     entries_nC = kl_entries(tokens.teacher_nC, mix_nC)
-    return _row_importance(tokens, settings) * clipped_sum(entries_nC, settings.entry_clip)
+    return row_importance(tokens, settings) * clipped_sum(entries_nC, settings.entry_clip)
 
 
 def sampled_token(tokens: TokenInputs, settings: LossSettings) -> torch.Tensor:
@@ -135,7 +135,7 @@ def sampled_token(tokens: TokenInputs, settings: LossSettings) -> torch.Tensor:
     """
     assert tokens.teacher_n is not None
     advantage_n = tokens.teacher_n - tokens.student_n.detach()
-    return -_row_importance(tokens, settings) * advantage_n * tokens.student_n
+    return -row_importance(tokens, settings) * advantage_n * tokens.student_n
 
 
 def cross_entropy(tokens: TokenInputs, settings: LossSettings) -> torch.Tensor:
