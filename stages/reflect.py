@@ -1,26 +1,27 @@
 """reflect: the student's own weights quote the first error of a wrong response and write an idea of
-how to correct it.
+how to correct it; or a table of yours does (`reflect.source: file`).
 
 in  data/problems.parquet, iterations/<iteration>/rollouts.parquet, models/<start>
-out iterations/<iteration>/reflections.parquet (table reflections)
+out iterations/<iteration>/reflections.parquet (table reflections), metrics/reflect-<iteration>.json
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rosd_core.config.params import Params
 from rosd_core.prompts.fit import PromptBuilder
 from rosd_core.prompts.templates import Prompts
+from rosd_core.reflect.contract import Contract
+from rosd_core.reflect.from_file import rows_of_file
+from rosd_core.reflect.metrics import reflection_metrics
 from rosd_core.reflect.peers import choose_peers
-from rosd_core.reflect.rows import (
-    ReflectionTask,
-    quote_grammar_of,
-    reflect_rows,
-    reflection_tasks,
-)
+from rosd_core.reflect.rows import ReflectionTask, reflect_rows, reflection_tasks
 from rosd_core.sampling.engine import Decoding, open_engine
-from rosd_core.tables.io import read_table
+from rosd_core.tables.atomic import write_json
+from rosd_core.tables.io import read_table, write_table
 from rosd_core.tables.row_types import ReflectionRow
 from rosd_core.tables.shards import write_shards
+from rosd_core.tables.user_file import read_user_file
 from stages.paths import Paths, set_threads, start_of
 
 
@@ -30,20 +31,29 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     """
     p, folder = params.reflect, paths.model_folder(start_of(params, iteration))
     set_threads(params.machine.threads)
+    table = paths.table("reflections", iteration)
     problems = read_table("problems", paths.problems)
     rollouts = read_table("rollouts", paths.table("rollouts", iteration))
-    engine, tokenizer = open_engine(p.engine, folder, params.machine.device, p.batch_rows)
-    prompts = Prompts.from_params(params.prompts.only("reflect_wrong", "reflect_correct"))
-    builder = PromptBuilder(prompts, tokenizer, p.max_prompt_tokens)
     peers = choose_peers(rollouts, p.seed, p.enabled, p.peer)
-    tasks = reflection_tasks(problems, rollouts, peers, builder)
-    decoding = Decoding(p.temperature, p.top_p, p.max_new_tokens)
-    grammar_of = quote_grammar_of(p.quote_chars if p.constrain else None)
+    if p.enabled and p.source == "file":
+        file = str(paths.root / str(p.file).replace("{iteration}", iteration))
+        rows = rows_of_file(read_user_file(file, "reflect.file"), file, peers, rollouts)
+        write_table("reflections", rows, table)
+    else:
+        engine, tokenizer = open_engine(p.engine, folder, params.machine.device, p.batch_rows)
+        prompts = Prompts.from_params(params.prompts.only("reflect_wrong", "reflect_correct"))
+        builder = PromptBuilder(prompts, tokenizer, p.max_prompt_tokens)
+        tasks = reflection_tasks(problems, rollouts, peers, builder)
+        first = Decoding(p.temperature, p.top_p, p.max_new_tokens)
+        attempts = [first, *[replace(first, temperature=p.retry_temperature)] * (p.attempts - 1)]
+        contract = Contract(**p.values_for(Contract))
 
-    def work(shard: Sequence[ReflectionTask]) -> list[ReflectionRow]:
-        return reflect_rows(shard, engine, tokenizer, decoding, (p.seed, iteration), grammar_of)
+        def work(shard: Sequence[ReflectionTask]) -> list[ReflectionRow]:
+            return reflect_rows(shard, engine, tokenizer, attempts, (p.seed, iteration), contract)
 
-    write_shards("reflections", paths.table("reflections", iteration), tasks, p.shard_rows, work)
+        write_shards("reflections", table, tasks, p.shard_rows, work)
+    metrics = reflection_metrics(read_table("reflections", table))
+    write_json(paths.metrics("reflect", iteration), metrics)
 
 
 if __name__ == "__main__":

@@ -98,15 +98,32 @@ class Rollout(Sampling):
 class Reflect(Sampling):
     enabled: bool
     peer: Literal["random", "shortest"]
-    constrain: bool
+    source: Literal["self", "file"]
+    file: str | None
+    contract: Literal["free", "constrained", "forced"]
     quote_chars: tuple[Positive, Positive]
+    idea_chars: tuple[Positive, Positive]
+    prefill: dict[Literal["wrong", "correct"], str]
+    attempts: Positive
+    retry_temperature: Annotated[float, Field(gt=0)]
     shard_rows: Positive
 
     @model_validator(mode="after")
     def _bounds_in_order(self) -> "Reflect":
-        low, high = self.quote_chars
-        if low > high:
-            raise ValueError(f"reflect.quote_chars: the lower bound {low} exceeds the upper {high}")
+        for name in ("quote_chars", "idea_chars"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"reflect.{name}: the lower bound {low} exceeds the upper {high}")
+        return self
+
+    @model_validator(mode="after")
+    def _answers_can_be_read(self) -> "Reflect":
+        if set(self.prefill) != {"wrong", "correct"}:
+            raise ValueError("reflect.prefill needs both keys, wrong and correct")
+        if self.contract != "free" and any(self.prefill.values()):
+            raise ValueError("reflect.prefill needs reflect.contract free; a grammar sets the rest")
+        if self.source == "file" and self.file is None:
+            raise ValueError("reflect.source file needs reflect.file, the name of your table")
         return self
 
 

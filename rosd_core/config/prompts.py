@@ -1,6 +1,6 @@
 """`params.yaml: prompts`: templates, each checked against the fields that it may and must use."""
 
-from typing import Any
+from typing import Any, Literal
 
 from jinja2 import Environment, TemplateSyntaxError, meta
 from pydantic import model_validator
@@ -17,12 +17,32 @@ FIELDS = {
 }
 
 
+class Examples(Section):
+    """Solved examples of a template: its fields and the `response` to them."""
+
+    plain: list[dict[Literal["problem", "response"], str]]
+    reflect_wrong: list[dict[Literal["problem", "gold", "correct", "wrong", "response"], str]]
+    reflect_correct: list[dict[Literal["problem", "gold", "correct", "response"], str]]
+
+    @model_validator(mode="after")
+    def _are_whole(self) -> "Examples":
+        for name in type(self).model_fields:
+            fields = {*FIELDS[name], "response"}
+            for number, example in enumerate(getattr(self, name), 1):
+                if missing := sorted(fields - set(example)):
+                    raise ValueError(
+                        f"prompts.examples.{name}: example {number} has no {missing[0]}"
+                    )
+        return self
+
+
 class PromptTexts(Section):
     plain: str
     reflect_wrong: str
     reflect_correct: str
     with_idea: str
     with_solution: str
+    examples: Examples
     enable_thinking: bool
 
     @model_validator(mode="after")
@@ -32,8 +52,13 @@ class PromptTexts(Section):
         return self
 
     def only(self, *names: str) -> dict[str, Any]:
-        """Some of the templates, and enable_thinking: a stage reads those that it declares."""
-        return self.model_dump(include={*names, "enable_thinking"})
+        """Some of the templates with their examples, and enable_thinking: a stage reads those that
+        it declares. The teacher's prompts come with the examples of `plain`.
+        """
+        shown = {"plain" if name.startswith("with_") else name for name in names}
+        examples = {name: getattr(self.examples, name) for name in sorted(shown)}
+        texts = {name: getattr(self, name) for name in names}
+        return texts | {"examples": examples, "enable_thinking": self.enable_thinking}
 
 
 def _check(name: str, template: str, fields: tuple[str, ...]) -> None:

@@ -4,7 +4,7 @@
 solution.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,18 +22,31 @@ class Prompts:
     """Templates by name; each method returns the chat messages of one prompt."""
 
     templates: Mapping[str, str]
-    thinking: bool = False
+    examples: Mapping[str, Sequence[Mapping[str, str]]]
+    thinking: bool
 
     @classmethod
     def from_params(cls, prompts: Mapping[str, Any]) -> "Prompts":
-        """From `params.yaml: prompts`."""
-        templates = {name: text for name, text in prompts.items() if name != "enable_thinking"}
-        return cls(templates, prompts["enable_thinking"])
+        """From `PromptTexts.only`."""
+        others = ("examples", "enable_thinking")
+        templates = {name: text for name, text in prompts.items() if name not in others}
+        return cls(templates, prompts["examples"], prompts["enable_thinking"])
 
     def _messages(self, template: str, system: str | None, **fields: str) -> Messages:
-        content = _JINJA.from_string(self.templates[template]).render(**fields)
-        user: Message = {"role": "user", "content": content}
-        return [{"role": "system", "content": system}, user] if system else [user]
+        """System message, the examples as earlier turns, and the template with its fields. The
+        teacher's prompts have the examples of the student's: they differ by the idea or the
+        solution alone.
+        """
+        shown = "plain" if template.startswith("with_") else template
+        messages: Messages = [{"role": "system", "content": system}] if system else []
+        for example in self.examples.get(shown, ()):
+            asked = {name: text for name, text in example.items() if name != "response"}
+            messages.append({"role": "user", "content": self._render(shown, asked)})
+            messages.append({"role": "assistant", "content": example["response"]})
+        return [*messages, {"role": "user", "content": self._render(template, fields)}]
+
+    def _render(self, template: str, fields: Mapping[str, str]) -> str:
+        return _JINJA.from_string(self.templates[template]).render(**fields)
 
     def plain(self, problem: str, system: str | None = None) -> Messages:
         """The student's prompt: the problem alone."""

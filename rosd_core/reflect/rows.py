@@ -1,6 +1,6 @@
 """Rows of the table `reflections`: the reflector's prompt, its answer, and what is read from it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,16 +10,14 @@ from rosd_core.errors import RosdError
 from rosd_core.prompts.chat import decode
 from rosd_core.prompts.fit import FittedPrompt, PromptBuilder
 from rosd_core.prompts.thinking import without_thinking
-from rosd_core.reflect.parse import Reflection, parse_constrained, parse_reflection
-from rosd_core.sampling.engine import Completion, Decoding, Engine, Request
+from rosd_core.reflect.contract import Contract
+from rosd_core.reflect.parse import Reflection
+from rosd_core.sampling.engine import Decoding, Engine, Request
 from rosd_core.seeds import row_seed
 from rosd_core.tables.row_types import ReflectionRow
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-# the response that may be quoted -> the grammar of a reflection on it, None: no restriction
-GrammarOf = Callable[[str], str | None]
 
 
 @dataclass(frozen=True)
@@ -72,65 +70,85 @@ def _prompt(
     return builder.build(template, row["rollout_id"], problem["system"], **parts)
 
 
-def quote_grammar_of(quote_chars: tuple[int, int] | None) -> GrammarOf:
-    """The grammar under which only pieces of a response, of these lengths, can be quoted."""
-    if quote_chars is None:
-        return lambda response: None
-    from rosd_core.sampling.quote_grammar import quote_grammar  # needs llguidance
-
-    return lambda response: quote_grammar(response, *quote_chars)
-
-
 def reflect_rows(
     tasks: Sequence[ReflectionTask],
     engine: Engine,
     tokenizer: "PreTrainedTokenizerBase",
-    decoding: Decoding,
+    attempts: Sequence[Decoding],
     seeds: tuple[int, str],
-    grammar_of: GrammarOf,
+    contract: Contract,
 ) -> list[ReflectionRow]:
     """The reflector's answers, with quotes and idea read from them. `seeds` are the stage's seed
-    and the iteration. Grammars restrict reflections on wrong responses.
+    and the iteration.
+
+    `attempts` says how each attempt is decoded: an answer without idea or quote is asked for again,
+    with another seed, as long as there is a next attempt.
     """
-    requests = []
-    for task in tasks:
-        if task.prompt is not None:
-            seed = row_seed(*seeds, task.rollout_id)
-            own = grammar_of(task.response) if task.kind == "wrong" else None
-            requests.append(Request(task.rollout_id, task.prompt.ids, seed, own))
-    completions = engine.generate(requests, decoding)
-    answers = {
-        request.row_id: (decode(tokenizer, completion.token_ids), completion, request.grammar)
-        for request, completion in zip(requests, completions, strict=True)
-    }
-    return [_row(task, answers.get(task.rollout_id)) for task in tasks]
+    rows = {task.rollout_id: _new_row(task) for task in tasks}
+    asked = [task for task in tasks if task.prompt is not None]
+    for number, decoding in enumerate(attempts, 1):
+        requests = [_request(task, tokenizer, (*seeds, number), contract) for task in asked]
+        for task, done in zip(asked, engine.generate(requests, decoding), strict=True):
+            raw = contract.prefill[task.kind] + decode(tokenizer, done.token_ids)
+            read = contract.read(raw, task.kind, task.response, done.finish_reason)
+            row = rows[task.rollout_id]
+            tokens = row["answer_tokens"] + len(done.token_ids)
+            row |= _answer(raw, read, number, tokens)
+        asked = [task for task in asked if rows[task.rollout_id]["status"] != "ok"]
+        if not asked:
+            break
+    return list(rows.values())
 
 
-def _row(task: ReflectionTask, answer: tuple[str, Completion, str | None] | None) -> ReflectionRow:
-    row: ReflectionRow = {
+def _request(
+    task: ReflectionTask,
+    tokenizer: "PreTrainedTokenizerBase",
+    seeds: tuple[int, str, int],
+    contract: Contract,
+) -> Request:
+    """What the engine is asked; the first attempt has the row's seed, later ones seeds of their
+    own.
+    """
+    assert task.prompt is not None
+    seed, iteration, attempt = seeds
+    again = ["attempt", str(attempt)] if attempt > 1 else []
+    start = tokenizer(contract.prefill[task.kind], add_special_tokens=False)["input_ids"]
+    return Request(
+        task.rollout_id,
+        [*task.prompt.ids, *start],
+        row_seed(seed, iteration, task.rollout_id, *again),
+        contract.grammar(task.kind, task.response),
+    )
+
+
+def _new_row(task: ReflectionTask) -> ReflectionRow:
+    """A row without an answer."""
+    return {
         "rollout_id": task.rollout_id,
         "problem_id": task.problem_id,
         "kind": task.kind,
         "peer_id": task.peer_id,
-        "messages": None,
-        "shortened": None,
+        "messages": task.prompt.messages if task.prompt else None,
+        "shortened": task.prompt.shortened if task.prompt else None,
         "raw": None,
         "idea": None,
         "quotes": None,
         "status": "skipped",
         "repairs": None,
+        "attempts": 0,
+        "answer_tokens": 0,
         "skip_reason": task.skip_reason,
     }
-    if answer is not None and task.prompt is not None:
-        raw, completion, grammar = answer
-        reflection = _read(raw, task, completion.finish_reason, grammar)
-        row["messages"], row["shortened"] = task.prompt.messages, task.prompt.shortened
-        row["raw"], row["idea"], row["quotes"] = raw, reflection.idea, reflection.quotes
-        row["status"], row["repairs"] = reflection.status, reflection.repairs
-    return row
 
 
-def _read(raw: str, task: ReflectionTask, finish_reason: str, grammar: str | None) -> Reflection:
-    if grammar is not None:
-        return parse_constrained(raw, task.response, finish_reason)
-    return parse_reflection(raw, task.kind, finish_reason)
+def _answer(raw: str, read: Reflection, attempts: int, tokens: int) -> ReflectionRow:
+    """The columns of a row that come from the answer."""
+    return {  # pyright: ignore[reportReturnType] (a part of the row)
+        "raw": raw,
+        "idea": read.idea,
+        "quotes": read.quotes,
+        "status": read.status,
+        "repairs": read.repairs,
+        "attempts": attempts,
+        "answer_tokens": tokens,
+    }

@@ -1,10 +1,11 @@
-"""Constrained quotes: a grammar under which only pieces of the response can be quoted.
+"""Grammars of reflections: only pieces of the response can be quoted.
 
-The grammar is llguidance's dialect of Lark, which vLLM's `guidance` backend accepts too. Source:
+They are in llguidance's dialect of Lark, which vLLM's `guidance` backend accepts too. Source:
 https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md
 """
 
 import json
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -40,6 +41,32 @@ VISIBLE: /(?s:.*)\\S(?s:.*)/
 after: AFTER
 AFTER: /(?s:.*)/ & ~/(?s:.*)<error_quote(?s:.*)/
 """
+
+
+def forced_grammar(
+    response: str | None, quote_chars: tuple[int, int], idea_chars: tuple[int, int]
+) -> str | None:
+    """A grammar of reflections that are nothing but the tags: a quote of `response`, then an idea.
+    None as `response`: an idea alone, for reflections on correct responses.
+
+    A quote is a run of whole words of the response, of `quote_chars` characters (least, most); a
+    word longer than that is cut into pieces. An idea has `idea_chars` characters and no `<`, so
+    that the closing tag always comes. None for a response of which nothing can be quoted.
+    """
+    idea = f"IDEA: /\\S[^<]{{{idea_chars[0] - 1},{idea_chars[1] - 1}}}/\n"
+    if response is None:
+        return f'start: "<explanation>" IDEA "</explanation>"\n{idea}'
+    response = response[:LONGEST_SOURCE].strip()
+    if not response:
+        return None
+    shortest, longest = min(quote_chars[0], len(response)), quote_chars[1]
+    pieces = re.findall(rf"\s{{1,{longest}}}|\S{{1,{longest}}}", response)
+    words = json.dumps(pieces, ensure_ascii=False)
+    return f"""start: "<error_quote>" QUOTED "</error_quote>\\n<explanation>" IDEA "</explanation>"
+QUOTED: LENGTH & EDGES & %regex {{ "substring_chunks": {words} }}
+LENGTH: /(?s:.{{{shortest},{longest}}})/
+EDGES: /\\S((?s:.*)\\S)?/
+{idea}"""
 
 
 class TokenMasks:

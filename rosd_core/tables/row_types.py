@@ -63,6 +63,8 @@ class ReflectionRow(TypedDict):
     quotes: Sequence[str] | None
     status: str
     repairs: Sequence[str] | None
+    attempts: int
+    answer_tokens: int
     skip_reason: str | None
 
 

@@ -127,11 +127,14 @@ SCHEMAS: dict[str, pa.Schema] = {
             "what parsing repaired: thought, fence, unclosed, several_ideas, json",
             nullable=True,
         ),
+        _field("attempts", _INT, "count", "how often the reflector was asked; 0 where it was not"),
+        _field("answer_tokens", _INT, "token", "sampled in all attempts together"),
         _field(
             "skip_reason",
             _STR,
             "enum",
-            "no_success (no correct peer in the group) | disabled; null unless skipped",
+            "no_success (no correct peer in the group) | disabled | not_in_file (reflect.file); "
+            "null unless skipped",
             nullable=True,
         ),
     ),

@@ -1,12 +1,16 @@
 """Constrained quotes: what is sampled under the grammar is a piece of the response."""
 
+import re
+
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rosd_core.errors import RosdError
 from rosd_core.prompts.chat import decode
 from rosd_core.reflect.parse import parse_reflection
 from rosd_core.sampling.engine import Decoding, Request
-from rosd_core.sampling.quote_grammar import quote_grammar
+from rosd_core.sampling.quote_grammar import forced_grammar, quote_grammar
 from rosd_core.sampling.transformers_engine import TransformersEngine
 
 RESPONSES = ["37+25=52\n52-18=44\nAnswer: 44", 'He said "5 < 6" and \\frac{1}{2} = €3.', "no"]
@@ -64,3 +68,38 @@ def test_the_whole_grammar_is_valid_and_an_empty_response_has_none(engine, token
 def test_a_bad_grammar_names_the_row(engine, tokenizer):
     with pytest.raises(RosdError, match="row 0-0: the grammar is not valid"):
         replies(engine, tokenizer, ["start: ("])
+
+
+FORCED = re.compile(
+    r"<error_quote>(.*)</error_quote>\n<explanation>([^<]*)</explanation>", re.DOTALL
+)
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.text(alphabet='ab1= \n<>"\\é', min_size=1, max_size=60).filter(lambda t: t.strip()),
+    st.integers(1, 6),
+    st.integers(6, 20),
+)
+def test_forced_answers_are_a_quote_of_whole_words_and_an_idea(
+    engine, tokenizer, response, least, most
+):
+    grammar = forced_grammar(response, (least, most), (3, 12))
+    (text, done), *_ = replies(engine, tokenizer, [grammar])
+    found = FORCED.fullmatch(text)
+    assert done.finish_reason == "stop"
+    assert found is not None, text
+    quote, idea = found.groups()
+    assert min(least, len(response.strip())) <= len(quote) <= most
+    assert 3 <= len(idea) <= 12
+    # whole words: a run of them stands in the response, unless one is longer than a quote may be
+    if max(map(len, response.split())) <= most:
+        assert re.search(rf"(?<!\S){re.escape(quote)}(?!\S)", response)
+
+
+def test_a_forced_answer_to_a_correct_response_is_an_idea_alone(engine, tokenizer):
+    (text, _), *_ = replies(engine, tokenizer, [forced_grammar(None, (4, 20), (5, 9))])
+    assert re.fullmatch(r"<explanation>[^<]{5,9}</explanation>", text)
+    assert forced_grammar(" \n", (4, 20), (5, 9)) is None

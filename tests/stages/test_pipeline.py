@@ -89,7 +89,9 @@ def test_a_stage_reads_only_the_prompts_it_declares(stage):
         for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "only"
     ]
-    read = {arg.value for arg in only.args if isinstance(arg, ast.Constant)} | {"enable_thinking"}
+    names = {arg.value for arg in only.args if isinstance(arg, ast.Constant)}
+    shown = {"plain" if name.startswith("with_") else name for name in names}
+    read = names | {f"examples.{name}" for name in shown} | {"enable_thinking"}
     declared = [name for name in definition(stage)["params"] if name.startswith("prompts.")]
     assert {name.removeprefix("prompts.") for name in declared} == read
 

@@ -1,0 +1,94 @@
+"""Reflections that come from elsewhere: written by people, or by another model.
+
+The table (JSON lines, CSV or Parquet) has the columns
+
+| column | content |
+| --- | --- |
+| rollout_id, response | as in rollouts.parquet |
+| quote | the error quote, or a list of them; empty for correct responses |
+| idea | the corrective idea; why it is right, for correct responses |
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from rosd_core.errors import RosdError
+from rosd_core.reflect.parse import format_reflection
+from rosd_core.tables.row_types import ReflectionRow
+
+COLUMNS = ("rollout_id", "response", "quote", "idea")
+
+
+def rows_of_file(
+    written: pl.DataFrame, file: str, peers: pl.DataFrame, rollouts: pl.DataFrame
+) -> list[ReflectionRow]:
+    """One row per rollout, in the order of `peers` (what `choose_peers` returned). Rollouts that
+    the table does not have are skipped as `not_in_file`.
+
+    Raises RosdError, naming the file and the row, for a
+    missing column, an unknown or repeated rollout and a response that is another text now.
+    """
+    if missing := [name for name in COLUMNS if name not in written.columns]:
+        raise RosdError(
+            f"{file}: the column {missing[0]} is missing; needed are: {', '.join(COLUMNS)}."
+        )
+    response = dict(rollouts.select("rollout_id", "response").iter_rows())
+    by_id: dict[str, dict[str, Any]] = {}
+    for number, row in enumerate(written.select(COLUMNS).iter_rows(named=True)):
+        rollout_id = row["rollout_id"]
+        _refuse_other_rollouts(f"{file}: row {number}", rollout_id, row, response)
+        if rollout_id in by_id:
+            raise RosdError(f"{file}: row {number}: rollout {rollout_id} is there twice.")
+        by_id[rollout_id] = row
+    return [_row(peer, by_id.get(peer["rollout_id"])) for peer in peers.iter_rows(named=True)]
+
+
+def _refuse_other_rollouts(
+    place: str, rollout_id: str, row: Mapping[str, Any], response: Mapping[str, str]
+) -> None:
+    if rollout_id not in response:
+        raise RosdError(f"{place}: there is no rollout {rollout_id!r} in this iteration.")
+    if row["response"] != response[rollout_id]:
+        raise RosdError(
+            f"{place}: the response of {rollout_id} is not the one in rollouts.parquet; the file "
+            "was written for other rollouts."
+        )
+
+
+def _row(peer: Mapping[str, Any], written: Mapping[str, Any] | None) -> ReflectionRow:
+    row: ReflectionRow = {
+        "rollout_id": peer["rollout_id"],
+        "problem_id": peer["problem_id"],
+        "kind": peer["kind"],
+        "peer_id": peer["peer_id"],
+        "messages": None,
+        "shortened": None,
+        "raw": None,
+        "idea": None,
+        "quotes": None,
+        "status": "skipped",
+        "repairs": None,
+        "attempts": 0,
+        "answer_tokens": 0,
+        "skip_reason": "not_in_file",
+    }
+    if written is None:
+        return row
+    quotes = _texts(written["quote"]) if peer["kind"] == "wrong" else []
+    idea = next(iter(_texts(written["idea"])), None)
+    row["quotes"], row["idea"], row["repairs"], row["skip_reason"] = quotes, idea, [], None
+    row["raw"] = "".join(format_reflection(q, "") for q in quotes[:-1]) + format_reflection(
+        quotes[-1] if quotes else None, idea or ""
+    )
+    row["status"] = "no_idea" if idea is None else "ok"
+    if idea is not None and peer["kind"] == "wrong" and not quotes:
+        row["status"] = "no_quote"
+    return row
+
+
+def _texts(value: str | Sequence[str] | None) -> list[str]:
+    """The texts of a cell that holds one, several or none."""
+    cells = [value] if isinstance(value, str) else list(value or [])
+    return [text for text in cells if text and text.strip()]
