@@ -199,6 +199,43 @@ def base(
     typer.echo(f"{here}: {pointer['model']}, fingerprint {pointer['fingerprint']}")
 
 
+@app.command("init")
+def init_project(
+    model: Annotated[
+        str, typer.Option(help="A model's folder, a GGUF file or folder, or a hub id.")
+    ],
+    train: Annotated[str, typer.Option(help="JSON lines, CSV or Parquet to train on.")],
+    folder: Annotated[Path, typer.Argument(help="The project's folder.")] = Path("."),
+    test: Annotated[str | None, typer.Option(help="Problems to evaluate on.")] = None,
+    columns: Annotated[
+        list[str] | None, typer.Option(help="prompt=NAME,answer=NAME,solution=NAME,system=NAME")
+    ] = None,
+    grader: Annotated[str | None, typer.Option(help="See docs/your-data.md.")] = None,
+    method: Annotated[str, typer.Option(help="As in `rosd method`.")] = "rosd",
+    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    iterations: Annotated[int, typer.Option(help="As in `rosd loop`.")] = 2,
+    shots: Annotated[int | None, typer.Option(help="Solved examples in the prompts.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Most tokens of a response.")] = None,
+    revision: Annotated[str | None, typer.Option(help="A revision of the hub's model.")] = None,
+) -> None:
+    """Make a project of your model and your data: params.yaml with values that fit both."""
+    with _messages("init"):
+        import torch
+
+        from stages.init_project import Options, column_names, create, summary
+
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        chosen = column_names(columns or [])
+        choices = create(
+            folder,
+            Options(
+                model, revision, train, test, chosen, grader, method, device, iterations, shots,
+                max_new_tokens,
+            ),
+        )  # fmt: skip
+    typer.echo(f"{summary(choices)}\n\n{folder}: ready. Run the stages there with `dvc repro`.")
+
+
 @app.command()
 def hashes(params: ParamsFile = DEFAULT_PARAMS) -> None:
     """Print a content hash of every table and of every model's weights: equal runs, equal lines."""

@@ -34,15 +34,21 @@ def with_seed(params: Params, seed: int) -> Params:
     return Params.model_validate(data)
 
 
-def rewrite(file: Path, change: Callable[[Any, YAML], None]) -> None:
-    """Change params.yaml in place. Comments and other keys stay; an invalid result is refused."""
-    load_params(file)
+def round_trip_yaml() -> YAML:
+    """A reader and writer of YAML that keeps comments, quotes and long lines."""
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
     yaml.representer.add_representer(
         type(None), lambda writer, _: writer.represent_scalar("tag:yaml.org,2002:null", "null")
     )
+    return yaml
+
+
+def rewrite(file: Path, change: Callable[[Any, YAML], None]) -> None:
+    """Change params.yaml in place. Comments and other keys stay; an invalid result is refused."""
+    load_params(file)
+    yaml = round_trip_yaml()
     data = yaml.load(file.read_text(encoding="utf-8"))
     change(data, yaml)
     with replacing(file) as temporary:

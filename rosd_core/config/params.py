@@ -239,7 +239,7 @@ class Params(Section):
     machine: Machine
     prepare: Prepare
     prompts: PromptTexts
-    bootstrap: Bootstrap
+    bootstrap: Bootstrap | None = None  # the built-in project alone has it
     loop: dict[str, Iteration]
     rollout: Rollout
     reflect: Reflect

@@ -1,0 +1,190 @@
+"""The values of a new params.yaml, each with the reason for it.
+
+The rules are plain arithmetic on measured facts: what the data needs, what the model's context
+holds, what the memory allows. Nothing is trained or sampled.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rosd_core.errors import RosdError
+from rosd_core.project.facts import Lengths, ModelFacts, share_at_most
+
+GROUP = 8  # rollouts per problem, as published
+STEPS = 8  # optimizer steps per iteration: enough to see a learning curve
+SMALL = 3_000_000_000  # parameters: smaller models seldom follow the reflection format unforced
+NOISY = 1_000_000_000  # parameters: smaller models need lower temperatures and examples
+LEAST_ROWS, MOST_ROWS = 8, 256  # rows per optimizer step; 256 is published
+NEEDS = "Use a model with a longer context, or shorter data."
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A value of params.yaml: `key` is section.key."""
+
+    key: str
+    value: Any
+    why: str
+
+
+def up(value: float, step: int) -> int:
+    """`value` rounded up to a multiple of `step`."""
+    return int(-(-value // step) * step)
+
+
+def power_of_two(value: float) -> int:
+    """The largest power of two that is at most `value`, at least 1."""
+    return 1 << max(0, int(value).bit_length() - 1)
+
+
+def length_choices(
+    lengths: Lengths, model: ModelFacts, device: str, max_new_tokens: int | None
+) -> list[Choice]:
+    """Prompt and response lengths of every stage. Raises RosdError where the model's context is too
+    short for the data.
+    """
+    longest = max(lengths.prompts)
+    prompt = up(longest, 32)
+    why_prompt = f"the longest prompt has {longest} tokens"
+    new, why_new = _new_tokens(lengths, device, max_new_tokens)
+    answer = 192 if device == "cpu" else 512
+    reflection = up(prompt + 2 * new + lengths.reflection, 32)
+    teacher = up(prompt + max(answer, new) + lengths.idea, 32)
+    needed = max(prompt + new, reflection + answer, teacher + new)
+    if needed > model.context:
+        raise RosdError(
+            f"the model has a context of {model.context} tokens, but the reflector's prompt "
+            f"({reflection}) and answer ({answer}) or the teacher's prompt ({teacher}) and a "
+            f"response ({new}) need {needed}. {NEEDS} --max-new-tokens sets a smaller response."
+        )
+    return [
+        Choice("rollout.max_prompt_tokens", prompt, why_prompt),
+        Choice("rollout.max_new_tokens", new, why_new),
+        Choice("reflect.max_prompt_tokens", reflection, "a problem, two responses and the request"),
+        Choice("reflect.max_new_tokens", answer, "a quote and an idea of one or two sentences"),
+        Choice("score.max_prompt_tokens", teacher, "a problem with an idea, or with a response"),
+        Choice("evaluate.max_prompt_tokens", prompt, "as in rollout"),
+        Choice("evaluate.max_new_tokens", new, "as in rollout"),
+    ]
+
+
+def _new_tokens(lengths: Lengths, device: str, wanted: int | None) -> tuple[int, str]:
+    """The most tokens of a response."""
+    if wanted is not None:
+        return wanted, "your choice"
+    most = 256 if device == "cpu" else 4096
+    if lengths.solutions is None:
+        return most, f"the data has no solutions to measure; {most} is what we allow on {device}"
+    typical = share_at_most(lengths.solutions, 0.95)
+    tokens = min(most, up(2 * typical, 16))
+    return (
+        tokens,
+        f"95 % of the solutions have at most {typical} tokens; twice that, at most {most}",
+    )
+
+
+def batch_choices(lengths: Sequence[Choice], model: ModelFacts, memory: int) -> list[Choice]:
+    """Tokens per batch, by memory. A batch always holds the longest row."""
+    value = {choice.key: choice.value for choice in lengths}
+    gib = f"{memory / 2**30:.1f} GiB are free"
+    decoding = power_of_two(0.25 * memory / model.cache_bytes)
+    cache = f"{gib}, a quarter for keys and values of {model.cache_bytes / 1024:.0f} KiB a token"
+    left = memory - model.training_bytes
+    row = max(value["score.max_prompt_tokens"], value["rollout.max_prompt_tokens"])
+    row += value["rollout.max_new_tokens"]
+    training = max(row, min(16384, power_of_two(max(1, 0.5 * left / model.activation_bytes))))
+    training_why = (
+        f"{gib}, {model.training_bytes / 2**30:.1f} GiB for weights and AdamW, half of the rest for "
+        f"activations of about {model.activation_bytes / 2**20:.1f} MiB a token; at least a row"
+    )
+    decoding = max(row, min(65536, decoding))
+    return [
+        *(Choice(f"{stage}.batch_tokens", decoding, cache) for stage in SAMPLING),
+        Choice("score.batch_tokens", training, training_why),
+        Choice("distill.batch_tokens", training, "as in score"),
+    ]
+
+
+SAMPLING = ("rollout", "reflect", "evaluate")
+
+
+def machine_choices(device: str, threads: int) -> list[Choice]:
+    """Where the stages run; `threads` is the number of cores with nothing else to do."""
+    why = "idle cores now; more threads than that are slower than one"
+    return [
+        Choice("machine.device", device, "a GPU is there" if device == "cuda" else "no GPU"),
+        Choice("machine.threads", threads, why),
+    ]
+
+
+def sampling_choices(model: ModelFacts) -> list[Choice]:
+    """The temperature of rollouts."""
+    if model.parameters >= NOISY:
+        return [Choice("rollout.temperature", 1.0, "as published")]
+    why = "models below 1 B parameters write much noise at 1; importance weights correct for it"
+    return [Choice("rollout.temperature", 0.7, why)]
+
+
+def shot_count(wanted: int | None, model: ModelFacts, solved: bool) -> tuple[int, str]:
+    """How many solved examples the prompts show, and why."""
+    if wanted is not None:
+        return wanted, "your choice"
+    if model.parameters < NOISY and solved:
+        return 2, "models below 1 B parameters need to see the form of an answer"
+    return 0, "none needed" if solved else "the data has no solutions"
+
+
+def split_sizes(rows: int, has_test: bool, device: str) -> tuple[int, str]:
+    """How many problems to evaluate on, and why; the others are trained on."""
+    most = 64 if device == "cpu" else 256
+    if has_test:
+        return most, f"at most {most} on {device}"
+    size = max(1, min(most, rows // 5))
+    return size, f"a fifth of {rows} rows, at most {most} on {device}; the rest is trained on"
+
+
+def step_choices(problems: int, model: ModelFacts, device: str) -> list[Choice]:
+    """How many problems an iteration samples, and the optimizer steps that it makes of them."""
+    most = 64 if device == "cpu" else 512
+    sampled = min(problems, most)
+    rows = sampled * GROUP
+    per_step = min(MOST_ROWS, max(LEAST_ROWS, power_of_two(rows / STEPS)))
+    steps = -(-rows // per_step)
+    rate = min(5e-5, max(1e-5, 1e-5 * (4e9 / model.parameters) ** 0.5))
+    return [
+        Choice(
+            "rollout.problems", sampled, f"of {problems} to train on; at most {most} on {device}"
+        ),
+        Choice("rollout.group_size", GROUP, "as published"),
+        Choice("rollout.shard_problems", min(sampled, 16), "written as often as that"),
+        Choice(
+            "distill.rows_per_step",
+            per_step,
+            f"up to {rows} rows an iteration, in about {steps} steps",
+        ),
+        Choice("distill.warmup_steps", max(1, steps // 4), "a quarter of the first iteration"),
+        Choice(
+            "distill.learning_rate",
+            float(f"{rate:.1e}"),
+            f"1e-5 is published for 4 B parameters; this model has {model.parameters / 1e6:.0f} M: "
+            "more by the root of the ratio, at most 5e-5",
+        ),
+    ]
+
+
+def reflection_choices(model: ModelFacts) -> list[Choice]:
+    """How strictly the reflector is held to its format."""
+    if model.parameters >= SMALL:
+        return [
+            Choice("reflect.contract", "free", "models of this size follow the request"),
+            Choice("reflect.attempts", 2, "what cannot be read is asked for once more"),
+        ]
+    return [
+        Choice(
+            "reflect.contract",
+            "forced",
+            "models below 3 B parameters seldom write the tags by themselves",
+        ),
+        Choice("reflect.attempts", 1, "a forced answer can always be read"),
+    ]

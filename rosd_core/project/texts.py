@@ -1,0 +1,76 @@
+"""The prompts of a new project. They ask for the answer in the form that the grader reads, and
+reflections for the tags that `reflect` reads.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+# grader -> how the response has to end; None: the data's own prompt or system message says so
+REQUESTS = {
+    "answer_line": "Reason step by step. End with a line `Answer: ` and the answer alone.",
+    "last_number": "Reason step by step. End with the answer as a number.",
+    "math": "Reason step by step, and put the final answer within \\boxed{}.",
+    "mcq": "Reason step by step, then give the letter alone between <answer> and </answer>.",
+    "exact": "Give the answer alone.",
+    "tool_use": None,
+    "reasoning_gym": None,
+}
+
+REFLECT_WRONG = """\
+{{ problem }}
+
+The right answer is {{ gold }}.
+
+Correct solution:
+{{ correct }}
+
+Wrong solution:
+{{ wrong }}
+
+Where does the wrong solution first go wrong? Copy that place word for word, then say in one or two \
+sentences what is wrong there and how to correct it. Do not write out the whole solution. Answer \
+with these two parts and nothing else:
+<error_quote>the exact words of the wrong solution</error_quote>
+<explanation>what is wrong and how to correct it</explanation>"""
+
+REFLECT_CORRECT = """\
+{{ problem }}
+
+The right answer is {{ gold }}.
+
+Correct solution:
+{{ correct }}
+
+Say in one or two sentences which idea makes it right. Do not write out the whole solution. Answer \
+with this part and nothing else:
+<explanation>why it is right</explanation>"""
+
+
+def prompt_texts(grader: str, has_system: bool) -> dict[str, str]:
+    """The templates. Student and teacher get the same request for the form of the answer, unless
+    the data's system message makes it.
+    """
+    request = None if has_system else REQUESTS[grader]
+    end = f"\n\n{request}" if request else ""
+    return {
+        "plain": "{{ problem }}" + end,
+        "reflect_wrong": REFLECT_WRONG,
+        "reflect_correct": REFLECT_CORRECT,
+        "with_idea": "{{ problem }}\n\nA hint: {{ idea }}" + end,
+        "with_solution": "{{ problem }}\n\nA correct solution:\n{{ solution }}\n\n"
+        "Now solve the problem yourself." + end,
+    }
+
+
+def worked_response(row: Mapping[str, Any]) -> str | None:
+    """A solved row as the response that its grader accepts; None without a solution."""
+    solution, answer = row["solution"], row["answer"]
+    if solution is None:
+        return None
+    endings = {
+        "answer_line": f"\nAnswer: {answer}",
+        "last_number": f"\nAnswer: {answer}",
+        "math": f"\n\\boxed{{{answer}}}",
+        "mcq": f"\n<answer>{answer}</answer>",
+    }
+    return solution + endings.get(row["grader"], "")
