@@ -11,6 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from rosd_core.config.params import Params
+from rosd_core.models.pointer import set_base, unset_base
 from rosd_core.tables.schemas import SCHEMAS
 from tests.support import ROOT, SMALL, write_params
 
@@ -213,5 +214,10 @@ def test_dvc_runs_what_changed_and_nothing_else(tmp_path):
     two = {"i1": {"start": "base"}, "i2": {"start": "i1"}}
     new = {f"{s}@i2" for s in ("rollout", "reflect", "align", "score", "distill", "evaluate")}
     assert changed(loop=two) == new | {"report"}
+    assert changed() == set()
+    from_base = {f"{s}@i1" for s in ("rollout", "reflect", "align", "score", "distill", "evaluate")}
+    set_base(tmp_path / "models" / "base", "there", None, ROOT / "models" / "base")
+    assert set(would_run(tmp_path)) - {"bootstrap"} == from_base | {"evaluate_base", "report"}
+    unset_base(tmp_path / "models" / "base")
     assert changed() == set()
     assert "i1" in dvc(tmp_path, "metrics", "show")
