@@ -194,6 +194,8 @@ def base(
         from rosd_core.config.load import load_params
         from rosd_core.errors import RosdError
         from rosd_core.models import pointer
+        from rosd_core.models.loading import load_tokenizer
+        from rosd_core.prompts.chat import check_template
         from stages.paths import Paths
 
         if pocket and model is not None:
@@ -205,6 +207,8 @@ def base(
             folder, exact = pointer.find_model(model, revision)
             pointer.refuse_own_folders(folder, here, list(load_params(params).loop))
             pointer.check_model(folder)
+            for lack in check_template(load_tokenizer(folder)):
+                typer.echo(f"{folder}: its chat template has {lack}", err=True)
             pointer.set_base(here, model, exact, folder)
         current = pointer.read_pointer(here)
         place = "the built-in model" if current is None else current.model

@@ -39,7 +39,8 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     start, base = paths.model_folder(start_of(params, iteration)), paths.model_folder("base")
     tokenizer = load_tokenizer(start)
     settings = ScoreSettings(**p.values_for(ScoreSettings))
-    prompts = Prompts.from_params(params.prompts.only("with_idea", "with_solution"))
+    templates = params.prompts.only("with_idea", "with_solution")
+    prompts = Prompts(templates, params.prompts.thinking.teacher)
     builder = PromptBuilder(prompts, tokenizer, p.max_prompt_tokens)
     models: tuple[ModelMix, ModelMix] | None = None
     if p.targets != "none":

@@ -1,7 +1,5 @@
 """`params.yaml: prompts`: templates, each checked against the fields that it may and must use."""
 
-from typing import Any
-
 from jinja2 import Environment, TemplateSyntaxError, meta
 from pydantic import model_validator
 
@@ -17,13 +15,21 @@ FIELDS = {
 }
 
 
+class Thinking(Section):
+    """Whether each reader of a prompt thinks before it answers."""
+
+    student: bool
+    reflector: bool
+    teacher: bool
+
+
 class PromptTexts(Section):
     plain: str
     reflect_wrong: str
     reflect_correct: str
     with_idea: str
     with_solution: str
-    enable_thinking: bool
+    thinking: Thinking
 
     @model_validator(mode="after")
     def _fields_are_known(self) -> "PromptTexts":
@@ -31,9 +37,9 @@ class PromptTexts(Section):
             _check(name, getattr(self, name), fields)
         return self
 
-    def only(self, *names: str) -> dict[str, Any]:
-        """Some of the templates, and enable_thinking: a stage reads those that it declares."""
-        return self.model_dump(include={*names, "enable_thinking"})
+    def only(self, *names: str) -> dict[str, str]:
+        """Some of the templates: a stage reads those that it declares."""
+        return {name: getattr(self, name) for name in names}
 
 
 def _check(name: str, template: str, fields: tuple[str, ...]) -> None:

@@ -6,7 +6,6 @@ solution.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
@@ -19,16 +18,12 @@ _JINJA = Environment(undefined=StrictUndefined, autoescape=False, keep_trailing_
 
 @dataclass(frozen=True)
 class Prompts:
-    """Templates by name; each method returns the chat messages of one prompt."""
+    """Templates by name, from `params.yaml: prompts`, and whether their reader thinks; each method
+    returns the chat messages of one prompt.
+    """
 
     templates: Mapping[str, str]
     thinking: bool = False
-
-    @classmethod
-    def from_params(cls, prompts: Mapping[str, Any]) -> "Prompts":
-        """From `params.yaml: prompts`."""
-        templates = {name: text for name, text in prompts.items() if name != "enable_thinking"}
-        return cls(templates, prompts["enable_thinking"])
 
     def _messages(self, template: str, system: str | None, **fields: str) -> Messages:
         content = _JINJA.from_string(self.templates[template]).render(**fields)

@@ -50,7 +50,7 @@ def test_each_published_run_is_valid_and_holds_the_published_values(tmp_path, mo
     assert d.rows_per_step == 32 * 8
     e = p.evaluate
     assert (e.samples, e.temperature, e.top_p) == (16, 0.6, 0.95)
-    assert not p.prompts.enable_thinking
+    assert not any(p.prompts.thinking.model_dump().values())
     assert p.machine.device == "cuda"
     assert file.read_text().count("#") >= comments - 5  # comments of what was replaced may go
 

@@ -158,6 +158,19 @@ def test_what_is_no_model_is_refused(tmp_path, monkeypatch):
         check_model(tmp_path)
 
 
+def test_a_template_without_a_header_is_refused_when_the_base_is_set(project, there):
+    header = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    template = (there / "chat_template.jinja").read_text()
+    assert header in template
+    (there / "chat_template.jinja").write_text(template.replace(header, ""))
+    code, output = rosd_base(project, str(there))
+    assert (code, "add_generation_prompt" in output) == (1, True)
+    (there / "chat_template.jinja").unlink()
+    code, output = rosd_base(project, str(there))
+    assert (code, "has no chat template" in output) == (1, True)
+    assert not pointer_file(project / "models" / "base").exists()
+
+
 def test_the_command_takes_a_model_or_pocket(project, there):
     code, output = rosd_base(project, str(there), "--pocket")
     assert (code, "not both" in output) == (1, True)

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -90,7 +91,8 @@ def test_a_stage_reads_only_the_prompts_it_declares(stage):
         for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "only"
     ]
-    read = {arg.value for arg in only.args if isinstance(arg, ast.Constant)} | {"enable_thinking"}
+    read = {arg.value for arg in only.args if isinstance(arg, ast.Constant)}
+    read |= set(re.findall(r"params\.prompts\.(thinking\.\w+)", text))
     declared = [name for name in definition(stage)["params"] if name.startswith("prompts.")]
     assert {name.removeprefix("prompts.") for name in declared} == read
 
