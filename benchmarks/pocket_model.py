@@ -13,6 +13,7 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from rosd_core.config.load import load_params
+from rosd_core.config.prompts import FIELDS
 from rosd_core.pocket.oracle import praise, wrong_solution
 from rosd_core.pocket.world import make_problem
 from rosd_core.prompts.chat import decode, encode_chat
@@ -27,7 +28,7 @@ GREEDY, SAMPLED = Decoding(0.0, 1.0, 96), Decoding(1.0, 1.0, 64)
 def main(problems: int = 300, threads: int = 1) -> None:
     torch.set_num_threads(threads)
     params = load_params(ROOT / "params.yaml")
-    prompts = Prompts.from_params(params.prompts.model_dump())
+    prompts = Prompts(params.prompts.only(*FIELDS))
     engine, tokenizer = open_engine("transformers", ROOT / "models" / "base", "cpu", 256)
 
     def answers(chats: list[Messages], decoding: Decoding) -> list[str]:

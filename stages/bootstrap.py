@@ -5,7 +5,9 @@ out models/base, metrics/bootstrap-base.json
 """
 
 from rosd_core.config.params import Params
+from rosd_core.config.prompts import FIELDS
 from rosd_core.errors import RosdError
+from rosd_core.models.pointer import refuse_pointer
 from rosd_core.pocket.lessons import Conversation, Lesson, draw_conversations
 from rosd_core.pocket.recipe import Phase, build_model, build_tokenizer, text_sample, train
 from rosd_core.prompts.templates import Prompts
@@ -17,9 +19,10 @@ HELD_OUT = 10**7  # a step far beyond training: its conversations are never trai
 
 def run(params: Params, paths: Paths) -> None:
     """Phase after phase, each on its own lesson: a pure function of seed and threads."""
+    refuse_pointer(paths.model("base"))
     if params.bootstrap is None:
         raise RosdError("params.yaml has no section bootstrap; the built-in project has it.")
-    p, prompts = params.bootstrap, Prompts.from_params(params.prompts.model_dump())
+    p, prompts = params.bootstrap, Prompts(params.prompts.only(*FIELDS))
     set_threads(p.threads)
     lessons = {
         name: Lesson(phase.mix, p.domains, p.forget, p.slip_rate, phase.misconceptions, p.imitation)

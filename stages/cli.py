@@ -65,7 +65,7 @@ def prepare(params: ParamsFile = DEFAULT_PARAMS) -> None:
 
 @app.command()
 def bootstrap(params: ParamsFile = DEFAULT_PARAMS) -> None:
-    """Train models/base, the pocket model, from its seed (long; the weights are shipped)."""
+    """Train the pocket model in models/base from its seed (long; the weights are shipped)."""
     _run("bootstrap", params)
 
 
@@ -182,21 +182,38 @@ def preset(names: list[str], params: ParamsFile = DEFAULT_PARAMS) -> None:
 
 @app.command()
 def base(
-    model: Annotated[str, typer.Argument(help="A model's folder, or its id on the hub.")],
+    model: Annotated[
+        str | None, typer.Argument(help="A model's folder, or its id on the hub.")
+    ] = None,
     revision: Annotated[str | None, typer.Option(help="A revision of the hub's model.")] = None,
+    pocket: Annotated[bool, typer.Option("--pocket", help="Back to the built-in model.")] = False,
     params: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
-    """Start from your own model: models/base becomes a pointer to it, nothing is copied."""
+    """Start from your own model, which is not copied; without arguments, say which one is used."""
     with _messages("base"):
-        from rosd_core.models.pointer import POINTER_FILE, make_pointer
-        from rosd_core.tables.atomic import replacing_folder, write_json
+        from rosd_core.config.load import load_params
+        from rosd_core.errors import RosdError
+        from rosd_core.models import pointer
+        from rosd_core.models.loading import load_tokenizer
+        from rosd_core.prompts.chat import check_template
         from stages.paths import Paths
 
+        if pocket and model is not None:
+            raise RosdError("name a model or give --pocket, not both.")
         here = Paths(params.resolve().parent).model("base")
-        pointer = make_pointer(model, revision)
-        with replacing_folder(here) as target:
-            write_json(target / POINTER_FILE, pointer)
-    typer.echo(f"{here}: {pointer['model']}, fingerprint {pointer['fingerprint']}")
+        if pocket:
+            pointer.unset_base(here)
+        elif model is not None:
+            folder, exact = pointer.find_model(model, revision)
+            pointer.refuse_own_folders(folder, here, list(load_params(params).loop))
+            pointer.check_model(folder)
+            for lack in check_template(load_tokenizer(folder)):
+                typer.echo(f"{folder}: its chat template has {lack}", err=True)
+            pointer.set_base(here, model, exact, folder)
+        current = pointer.read_pointer(here)
+        place = "the built-in model" if current is None else current.model
+        at = f" at {current.revision}" if current is not None and current.revision else ""
+    typer.echo(f"{here}: {place}{at}")
 
 
 @app.command("init")
@@ -205,7 +222,7 @@ def init_project(
         str, typer.Option(help="A model's folder, a GGUF file or folder, or a hub id.")
     ],
     train: Annotated[str, typer.Option(help="JSON lines, CSV or Parquet to train on.")],
-    folder: Annotated[Path, typer.Argument(help="The project's folder.")] = Path("."),
+    folder: Annotated[Path, typer.Argument(help="The project's folder.")] = Path(),
     test: Annotated[str | None, typer.Option(help="Problems to evaluate on.")] = None,
     columns: Annotated[
         list[str] | None, typer.Option(help="prompt=NAME,answer=NAME,solution=NAME,system=NAME")

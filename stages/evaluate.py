@@ -32,7 +32,11 @@ def run(params: Params, paths: Paths, model: str) -> None:
             f"{paths.problems}: no problem of split test; set test of a domain in prepare.domains."
         )
     engine, tokenizer = open_engine(p.engine, folder, params.machine.device, p.batch_rows)
-    prompts = Prompts.from_params(params.prompts.only("plain"))
+    prompts = Prompts(
+        params.prompts.only("plain"),
+        params.prompts.thinking.student,
+        params.prompts.examples_for("plain"),
+    )
     builder = PromptBuilder(prompts, tokenizer, p.max_prompt_tokens)
     decoding = Decoding(p.temperature, p.top_p, p.max_new_tokens)
     model_hash = fingerprint(folder)

@@ -1,4 +1,4 @@
-"""`rosd init`: from a model and a data file to a project that runs, with the reason for every value."""
+"""`rosd init`: from a model and a data file to a project that runs, with reasons for each value."""
 
 import os
 import subprocess
@@ -134,7 +134,7 @@ def choices_for(
     texts = prompt_texts(rows[0]["grader"], any(row["system"] for row in rows))
     count, why = rules.shot_count(options.shots, facts, solved)
     examples = solved_examples(data.train, count)
-    prompts = Prompts(texts, {"plain": examples}, thinking=False)
+    prompts = Prompts(texts, examples={"plain": examples})
     tokenizer = load_tokenizer(model)
     lengths = measure(rows, PromptBuilder(prompts, tokenizer, NO_LIMIT), tokenizer)
     chosen = rules.length_choices(lengths, facts, options.device, options.max_new_tokens)

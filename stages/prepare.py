@@ -8,7 +8,7 @@ from rosd_core.config.params import Params
 from rosd_core.errors import RosdError
 from rosd_core.tables.atomic import write_json
 from rosd_core.tables.io import write_table
-from rosd_core.tasks.sources import choose, source_rows
+from rosd_core.tasks.sources import choose, source_rows, system_of
 from stages.paths import Paths
 
 
@@ -24,7 +24,10 @@ def run(params: Params, paths: Paths) -> None:
             number = None if wanted == "all" else wanted
             found = source_rows(source.model_dump(), split, number, p.seed)
             chosen, duplicates = choose(name, split, found, number, p.seed, seen)
-            rows += [row | {"task": source.task} for row in chosen]
+            rows += [
+                row | {"task": source.task, "system": system_of(row, source.system)}
+                for row in chosen
+            ]
             counts.setdefault(name, {})[split] = len(chosen)
             counts[name][f"{split}_duplicates"] = duplicates
     if not rows:

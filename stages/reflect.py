@@ -41,7 +41,11 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         write_table("reflections", rows, table)
     else:
         engine, tokenizer = open_engine(p.engine, folder, params.machine.device, p.batch_rows)
-        prompts = Prompts.from_params(params.prompts.only("reflect_wrong", "reflect_correct"))
+        prompts = Prompts(
+            params.prompts.only("reflect_wrong", "reflect_correct"),
+            params.prompts.thinking.reflector,
+            params.prompts.examples_for("reflect_wrong", "reflect_correct"),
+        )
         builder = PromptBuilder(prompts, tokenizer, p.max_prompt_tokens)
         tasks = reflection_tasks(problems, rollouts, peers, builder)
         first = Decoding(p.temperature, p.top_p, p.max_new_tokens)

@@ -39,7 +39,9 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     start, base = paths.model_folder(start_of(params, iteration)), paths.model_folder("base")
     tokenizer = load_tokenizer(start)
     settings = ScoreSettings(**p.values_for(ScoreSettings))
-    prompts = Prompts.from_params(params.prompts.only("plain", "with_idea", "with_solution"))
+    templates = params.prompts.only("plain", "with_idea", "with_solution")
+    examples = params.prompts.examples_for("plain")
+    prompts = Prompts(templates, params.prompts.thinking.teacher, examples)
     builder = PromptBuilder(prompts, tokenizer, p.max_prompt_tokens)
     models: tuple[ModelMix, ModelMix] | None = None
     if p.targets != "none":

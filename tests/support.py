@@ -6,6 +6,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from rosd_core.config.load import load_params
+from rosd_core.config.prompts import FIELDS
 from rosd_core.losses.token_losses import LossSettings
 from rosd_core.pocket.world import DOMAINS
 from rosd_core.prompts.templates import Prompts
@@ -47,7 +48,7 @@ def write_params(folder: Path, changes: dict) -> Path:
     return file
 
 
-PROMPTS = Prompts.from_params(load_params(ROOT / "params.yaml").prompts.model_dump())
+PROMPTS = Prompts(load_params(ROOT / "params.yaml").prompts.only(*FIELDS))
 
 LOSS = LossSettings(
     loss="divergence", alpha=0.5, tail="bucket", importance_clip=2.0, entry_clip=None,

@@ -24,6 +24,8 @@ class AlignSettings:
     weight: str
     quote_not_found: str
     spans: str
+    skip_thinking: bool
+    skip_first: int
     fuzzy_threshold: float
 
 

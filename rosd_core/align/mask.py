@@ -8,6 +8,8 @@ The prefix before the first error is never trained on. `align.spans` chooses:
 | spans | the quoted tokens alone |
 | first_to_end_of_step | from the first error to the end of its line |
 
+`align.skip_thinking` and `align.skip_first` then take away tokens of thinking and of the start.
+
 To add one: write its function, add it to `SPANS`, its name to `Align.spans` in
 rosd_core/config/params.py and to the comment in params.yaml, and test it.
 
@@ -19,6 +21,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from rosd_core.align.fold import Span
+from rosd_core.prompts.thinking import thinking_spans
 
 
 def token_range(spans_T2: np.ndarray, span: Span) -> tuple[int, int]:
@@ -70,6 +73,21 @@ def supervised_tokens(
     and a key of `SPANS`.
     """
     return SPANS[spans](sorted(errors), response, spans_T2)
+
+
+def skipped_tokens(
+    response: str, spans_T2: np.ndarray, skip_thinking: bool, skip_first: int
+) -> set[int]:
+    """Tokens that are supervised in no case: the first `skip_first`, and with `skip_thinking` those
+    of thinking blocks and of the white space that follows each. A token that holds the end of a
+    block and more belongs to the block; where all is thinking, so does the end token.
+    """
+    skipped = set(range(min(skip_first, len(spans_T2))))
+    for start, end in thinking_spans(response) if skip_thinking else ():
+        end += len(response[end:]) - len(response[end:].lstrip())
+        first, last = token_range(spans_T2, (start, end))
+        skipped |= set(range(first, len(spans_T2) if end == len(response) else last))
+    return skipped
 
 
 def first_difference(response: str, peer: str) -> int:

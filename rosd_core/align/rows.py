@@ -9,7 +9,7 @@ import numpy as np
 
 from rosd_core.align.eligibility import AlignSettings, Group, eligibility, row_weight
 from rosd_core.align.find_quote import FoundQuote, find_quote
-from rosd_core.align.mask import fallback_tokens, supervised_tokens
+from rosd_core.align.mask import fallback_tokens, skipped_tokens, supervised_tokens
 from rosd_core.reflect.parse import without_quotes
 from rosd_core.tables.row_types import AlignmentRow, QuotePlace, ReflectionRow, RolloutRow
 
@@ -27,25 +27,29 @@ def align_row(
 
     Correct rollouts are supervised everywhere, and so are wrong ones with `mask: all`. A wrong one
     with `mask: quote` is supervised as `spans` says of the quotes that are found, or as
-    `quote_not_found` says where none is.
+    `quote_not_found` says where none is. Of all of them, the tokens that `skip_thinking` and
+    `skip_first` name are left out.
     """
     row = _new_row(reflection, rollout, len(spans_T2), row_weight(settings, group))
     context, reason = eligibility(reflection, group, settings)
     if context is None:
         return _skip(row, reason)
+    skipped = skipped_tokens(
+        rollout["response"], spans_T2, settings.skip_thinking, settings.skip_first
+    )
     if reflection["kind"] == "correct" or settings.mask == "all":
-        return _supervise(row, context, list(range(len(spans_T2))), "all")
+        return _supervise(row, context, range(len(spans_T2)), skipped, "all")
     if not reflection["quotes"]:
         return _skip(row, reflection["skip_reason"] or reflection["status"])
     row["quotes"] = find_quotes(reflection, rollout["response"], settings.fuzzy_threshold)
     errors = error_spans(row)
     if errors:
         tokens = supervised_tokens(errors, rollout["response"], spans_T2, settings.spans)
-        return _supervise(row, context, tokens, "quote")
+        return _supervise(row, context, tokens, skipped, "quote")
     fallback = fallback_tokens(settings.quote_not_found, rollout["response"], peer, spans_T2)
     if fallback is None:
         return _skip(row, "quote_not_found")
-    return _supervise(row, context, fallback, settings.quote_not_found)
+    return _supervise(row, context, fallback, skipped, settings.quote_not_found)
 
 
 def _new_row(
@@ -74,8 +78,9 @@ def _skip(row: AlignmentRow, reason: str | None) -> AlignmentRow:
 
 
 def _supervise(
-    row: AlignmentRow, context: str, positions: Sequence[int], policy: str
+    row: AlignmentRow, context: str, tokens: Sequence[int], skipped: set[int], policy: str
 ) -> AlignmentRow:
+    positions = [token for token in tokens if token not in skipped]
     if not positions:
         return _skip(row, "no_token")
     row["teacher_context"], row["status"] = context, "supervised"

@@ -8,8 +8,11 @@ from rosd_core.config.section import Positive, Section
 
 
 class Domain(Section):
-    """How many problems of a domain go into each split."""
+    """How many problems of a domain go into each split, and their system message (null: what the
+    data or the task say, empty: none).
+    """
 
+    system: str | None = None  # the only key that may be left out
     train: Annotated[int, Field(ge=0)] | Literal["all"]
     test: Annotated[int, Field(ge=0)] | Literal["all"]
 

@@ -136,6 +136,8 @@ class Align(Section):
     weight: Literal["one", "advantage"]
     quote_not_found: Literal["drop", "whole", "from_first_difference"]
     spans: Literal["first_to_end", "spans", "first_to_end_of_step"]
+    skip_thinking: bool
+    skip_first: Annotated[int, Field(ge=0)]
     fuzzy_threshold: Annotated[float, Field(ge=50)]
 
 

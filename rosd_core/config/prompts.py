@@ -36,6 +36,14 @@ class Examples(Section):
         return self
 
 
+class Thinking(Section):
+    """Whether each reader of a prompt thinks before it answers."""
+
+    student: bool
+    reflector: bool
+    teacher: bool
+
+
 class PromptTexts(Section):
     plain: str
     reflect_wrong: str
@@ -43,7 +51,7 @@ class PromptTexts(Section):
     with_idea: str
     with_solution: str
     examples: Examples
-    enable_thinking: bool
+    thinking: Thinking
 
     @model_validator(mode="after")
     def _fields_are_known(self) -> "PromptTexts":
@@ -51,14 +59,13 @@ class PromptTexts(Section):
             _check(name, getattr(self, name), fields)
         return self
 
-    def only(self, *names: str) -> dict[str, Any]:
-        """Some of the templates with their examples, and enable_thinking: a stage reads those that
-        it declares. The teacher's prompts come with the examples of `plain`.
-        """
-        shown = {"plain" if name.startswith("with_") else name for name in names}
-        examples = {name: getattr(self.examples, name) for name in sorted(shown)}
-        texts = {name: getattr(self, name) for name in names}
-        return texts | {"examples": examples, "enable_thinking": self.enable_thinking}
+    def only(self, *names: str) -> dict[str, str]:
+        """Some of the templates: a stage reads those that it declares."""
+        return {name: getattr(self, name) for name in names}
+
+    def examples_for(self, *names: str) -> dict[str, list[dict[Any, str]]]:
+        """The examples of some of the templates."""
+        return {name: getattr(self.examples, name) for name in names}
 
 
 def _check(name: str, template: str, fields: tuple[str, ...]) -> None:

@@ -1,1 +1,1 @@
-"""A new project from a model and a data file (`rosd init`): what it reads, what it chooses and why."""
+"""A new project from a model and a data file (`rosd init`): what it measures and chooses."""

@@ -95,8 +95,8 @@ def batch_choices(lengths: Sequence[Choice], model: ModelFacts, memory: int) -> 
     row += value["rollout.max_new_tokens"]
     training = max(row, min(16384, power_of_two(max(1, 0.5 * left / model.activation_bytes))))
     training_why = (
-        f"{gib}, {model.training_bytes / 2**30:.1f} GiB for weights and AdamW, half of the rest for "
-        f"activations of about {model.activation_bytes / 2**20:.1f} MiB a token; at least a row"
+        f"{gib}, {model.training_bytes / 2**30:.1f} GiB for weights and AdamW, half of the rest "
+        f"for activations of about {model.activation_bytes / 2**20:.1f} MiB a token; at least a row"
     )
     decoding = max(row, min(65536, decoding))
     return [

@@ -27,8 +27,8 @@ Correct solution:
 Wrong solution:
 {{ wrong }}
 
-Where does the wrong solution first go wrong? Copy that place word for word, then say in one or two \
-sentences what is wrong there and how to correct it. Do not write out the whole solution. Answer \
+Where does the wrong solution first go wrong? Copy that place word for word, then say in one or \
+two sentences what is wrong there and how to correct it. Do not write out the whole solution. Answer \
 with these two parts and nothing else:
 <error_quote>the exact words of the wrong solution</error_quote>
 <explanation>what is wrong and how to correct it</explanation>"""

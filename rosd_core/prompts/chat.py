@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from jinja2 import TemplateError
+
+from rosd_core.errors import RosdError
 from rosd_core.tables.row_types import Message
 
 if TYPE_CHECKING:
@@ -36,13 +39,59 @@ def chat_text(
     tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], thinking: bool = False
 ) -> str:
     """Chat messages as text that ends where the assistant begins. `thinking` is what templates of
-    reasoning models call `enable_thinking`; other templates ignore it.
+    reasoning models call `enable_thinking`; other templates ignore it. Raises RosdError where the
+    template refuses the messages.
     """
+    try:
+        return _render(tokenizer, messages, thinking, header=True)
+    except TemplateError as error:
+        roles = ", ".join(m["role"] for m in messages)
+        hint = (
+            '; `system: ""` of a domain in prepare.domains leaves the system message out'
+            if messages[0]["role"] == "system"
+            else "; edit chat_template.jinja there"
+        )
+        raise RosdError(
+            f"{tokenizer.name_or_path}: the chat template refuses messages of the roles {roles}: "
+            f"{error}{hint}."
+        ) from None
+
+
+def _render(
+    tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], thinking: bool, header: bool
+) -> str:
+    """Messages as text, with or without the assistant's header behind them."""
     return str(
         tokenizer.apply_chat_template(
             [{"role": m["role"], "content": m["content"]} for m in messages],
             tokenize=False,
-            add_generation_prompt=True,
+            add_generation_prompt=header,
             enable_thinking=thinking,
         )
     )
+
+
+def check_template(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
+    """What the chat template lacks: a system message, the switch for thinking.
+
+    Raises RosdError for a template that no prompt can be made with: it refuses a user message, or
+    it writes no header of the assistant, so that the model would go on with the user's text.
+    """
+    user: Message = {"role": "user", "content": "Why?"}
+    system: Message = {"role": "system", "content": "Answer briefly."}
+    text = chat_text(tokenizer, [user])
+    if text == _render(tokenizer, [user], False, header=False):
+        raise RosdError(
+            f"{tokenizer.name_or_path}: the chat template ignores add_generation_prompt, so no "
+            "prompt would end where the assistant begins; edit chat_template.jinja there."
+        )
+    lacks = []
+    try:
+        kept = system["content"] in _render(tokenizer, [system, user], False, header=True)
+    except TemplateError:
+        kept = False
+    if not kept:
+        lacks.append('no system message: domains that have one need `system: ""`')
+    if text == chat_text(tokenizer, [user], thinking=True):
+        lacks.append("no enable_thinking: prompts.thinking changes nothing")
+    return lacks

@@ -5,8 +5,7 @@ solution.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from jinja2 import Environment, StrictUndefined
 
@@ -19,18 +18,13 @@ _JINJA = Environment(undefined=StrictUndefined, autoescape=False, keep_trailing_
 
 @dataclass(frozen=True)
 class Prompts:
-    """Templates by name; each method returns the chat messages of one prompt."""
+    """Templates by name, from `params.yaml: prompts`, and whether their reader thinks; each method
+    returns the chat messages of one prompt.
+    """
 
     templates: Mapping[str, str]
-    examples: Mapping[str, Sequence[Mapping[str, str]]]
-    thinking: bool
-
-    @classmethod
-    def from_params(cls, prompts: Mapping[str, Any]) -> "Prompts":
-        """From `PromptTexts.only`."""
-        others = ("examples", "enable_thinking")
-        templates = {name: text for name, text in prompts.items() if name not in others}
-        return cls(templates, prompts["examples"], prompts["enable_thinking"])
+    thinking: bool = False
+    examples: Mapping[str, Sequence[Mapping[str, str]]] = field(default_factory=dict)
 
     def _messages(self, template: str, system: str | None, **fields: str) -> Messages:
         """System message, the examples as earlier turns, and the template with its fields. The

@@ -1,6 +1,7 @@
 """Thinking blocks in a model's text, and what follows them."""
 
 import re
+from collections.abc import Sequence
 
 _CLOSED_THOUGHT = re.compile(
     r"<think(?:ing)?>(?:(?!<think(?:ing)?>).)*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE
@@ -9,16 +10,26 @@ _END_OF_THOUGHT = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 _OPEN_THOUGHT = re.compile(r"\s*<think(?:ing)?>", re.IGNORECASE)
 
 
-def after_thinking(raw: str) -> str:
-    """The text after the thinking. Closed blocks are removed, and so is everything before a closing
-    tag without an opening one, which may be in the prompt. A block that is never closed leaves
-    nothing.
+def thinking_spans(text: str) -> list[tuple[int, int]]:
+    """The characters [start, end) of the thinking, in order: closed blocks, and everything before a
+    closing tag without an opening one, which may be in the prompt. A block at the start of what is
+    left that is never closed makes all of the text thinking.
     """
-    text = _CLOSED_THOUGHT.sub("", raw)
-    closers = list(_END_OF_THOUGHT.finditer(text))
-    if closers:
-        text = text[closers[-1].end() :]
-    return "" if _OPEN_THOUGHT.match(text) else text
+    spans = [match.span() for match in _CLOSED_THOUGHT.finditer(text)]
+    closers = [match.end() for match in _END_OF_THOUGHT.finditer(text)]
+    alone = max(set(closers) - {end for _, end in spans}, default=0)
+    spans = [(0, alone)] * (alone > 0) + [span for span in spans if span[0] >= alone]
+    return [(0, len(text))] if _OPEN_THOUGHT.match(_without(text, spans)) else spans
+
+
+def _without(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    edges = [0, *(edge for span in spans for edge in span), len(text)]
+    return "".join(text[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True))
+
+
+def after_thinking(raw: str) -> str:
+    """The text without its thinking."""
+    return _without(raw, thinking_spans(raw))
 
 
 def without_thinking(text: str) -> str:

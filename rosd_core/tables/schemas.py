@@ -192,8 +192,9 @@ SCHEMAS: dict[str, pa.Schema] = {
             "skip_reason",
             _STR,
             "enum",
-            "why skipped: the reflection's status or skip_reason, quote_not_found, no_token, "
-            "lone_success (no peer), wrong, correct, all_success, no_contrast (equal rewards)",
+            "why skipped: the reflection's status or skip_reason, quote_not_found, no_token "
+            "(every token is skipped), lone_success (no peer), wrong, correct, all_success, "
+            "no_contrast (equal rewards)",
             nullable=True,
         ),
     ),

@@ -168,6 +168,11 @@ def gym_rows(name: str, config: Mapping[str, Any], seed: int, size: int) -> list
     ]
 
 
+def system_of(row: Row, system: str | None) -> str | None:
+    """The system message of a problem: the domain's, where it has one, else the row's."""
+    return row["system"] if system is None else system or None
+
+
 def source_rows(
     source: Mapping[str, Any], split: str, wanted: int | None, seed: int
 ) -> Iterator[Row] | list[Row]:

@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rosd_core.align.mask import SPANS as POLICIES
-from rosd_core.align.mask import end_of_step, first_difference, supervised_tokens, token_range
+from rosd_core.align.mask import (
+    end_of_step,
+    first_difference,
+    skipped_tokens,
+    supervised_tokens,
+    token_range,
+)
 from rosd_core.align.token_spans import TokenMap, character_spans
 from rosd_core.config.params import Align
 from rosd_core.pocket.oracle import line_spans
@@ -48,6 +54,22 @@ def test_a_character_cut_in_two_starts_at_its_first_byte():
     assert text == "a€b"
     assert spans.tolist() == [[0, 1], [1, 2], [1, 2], [2, 3]]
     assert token_range(spans, (1, 2)) == (1, 3)
+
+
+def test_thinking_is_skipped_with_the_white_space_after_it():
+    pieces = [b"<think>", b"1+1", b"=3", b"</think>", b"\n\n", b"2", b""]
+    text, spans = character_spans(pieces)
+    # "<think>1+1=3</think>" is [0, 20) = tokens 0..3, the two line breaks are token 4
+    assert skipped_tokens(text, spans, True, 0) == {0, 1, 2, 3, 4}
+    assert skipped_tokens(text, spans, False, 0) == set()
+    assert skipped_tokens(text, spans, False, 2) == {0, 1}
+    # the prompt opened the block: "1+1=3</think>" is tokens 0..2, "\n\n2" is one token and stays
+    # out, since the white space is a part of it
+    text, spans = character_spans([b"1+1", b"=3", b"</think>", b"\n\n2", b"!", b""])
+    assert skipped_tokens(text, spans, True, 0) == {0, 1, 2, 3}
+    # never closed: all of it, end token included
+    text, spans = character_spans([b"<think>", b"1+1", b""])
+    assert skipped_tokens(text, spans, True, 0) == {0, 1, 2}
 
 
 @st.composite

@@ -24,7 +24,8 @@ ROLLOUT = {
 
 SETTINGS = AlignSettings(
     teacher_context="idea", mask="quote", wrong="use", correct="use", all_success="use",
-    weight="one", quote_not_found="drop", spans="first_to_end", fuzzy_threshold=101,
+    weight="one", quote_not_found="drop", spans="first_to_end", skip_thinking=False,
+    skip_first=0, fuzzy_threshold=101,
 )  # fmt: skip
 GROUP = Group(has_reference=True, all_success=False, advantage=0.5)
 
@@ -60,6 +61,16 @@ def test_eligibility_is_decided_by_status_kind_and_match():
     assert brief(status="no_idea") == ("skipped", None, "drop", "no_idea")
     skipped = brief(status="skipped", skip_reason="no_success")
     assert skipped == ("skipped", None, "drop", "no_success")
+
+
+def test_tokens_that_are_never_supervised():
+    # the quote "b=2" starts at token 4, the response has 12: 4..11, less what is skipped
+    assert align(settings={"skip_first": 3})["positions"] == list(range(4, 12))
+    assert align(settings={"skip_first": 6})["positions"] == list(range(6, 12))
+    assert align(settings={"skip_first": 6})["first_token"] == 6
+    assert align(kind="correct", settings={"skip_first": 2})["positions"] == list(range(2, 12))
+    none = align(settings={"skip_first": 12})
+    assert (none["status"], none["skip_reason"], none["positions"]) == ("skipped", "no_token", [])
 
 
 NOTHING = {"status": "skipped", "skip_reason": "disabled", "idea": None, "quotes": None}

@@ -1,16 +1,14 @@
-"""Presets and base models: what they write into params.yaml, and that their shape runs."""
+"""Presets: what they write into params.yaml, and that their shape runs."""
 
 import json
 import shutil
 
 import polars as pl
 import pytest
-from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from rosd_core.config.presets import apply_presets, combine, missing_files, names, overlay
 from rosd_core.errors import RosdError
-from rosd_core.models.pointer import POINTER_FILE, make_pointer, resolve
 from rosd_core.tables.io import read_table, write_table
 from stages.cli import app
 from tests.support import ROOT, run_stage, write_params
@@ -52,7 +50,7 @@ def test_each_published_run_is_valid_and_holds_the_published_values(tmp_path, mo
     assert d.rows_per_step == 32 * 8
     e = p.evaluate
     assert (e.samples, e.temperature, e.top_p) == (16, 0.6, 0.95)
-    assert not p.prompts.enable_thinking
+    assert not any(p.prompts.thinking.model_dump().values())
     assert p.machine.device == "cuda"
     assert file.read_text().count("#") >= comments - 5  # comments of what was replaced may go
 
@@ -169,32 +167,6 @@ def test_the_shape_of_each_preset_runs_with_a_tiny_random_model(tmp_path, tokeni
     assert set(scores["support_ids"].explode().list.len()) == {100}
     samples = read_table("evaluation", tmp_path / "evaluations" / "i1.parquet")
     assert set(samples["domain"]) == {*SETS, "aime24"}
-
-
-def test_a_pointer_stands_for_a_model_and_tells_when_its_weights_changed(tmp_path):
-    there, here = tmp_path / "there", tmp_path / "models" / "base"
-    shutil.copytree(ROOT / "models" / "base", there)
-    here.mkdir(parents=True)
-    assert resolve(there) == there
-    (here / POINTER_FILE).write_text(json.dumps(make_pointer(str(there), None)))
-    assert resolve(here) == there
-    import torch
-
-    save_file({"w": torch.zeros(3)}, there / "model.safetensors")
-    with pytest.raises(RosdError, match="`rosd base` takes the model"):
-        resolve(here)
-
-
-def test_a_base_that_is_no_model_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(RosdError, match="neither a folder here nor a model"):
-        make_pointer("no/such-model", None)
-    with pytest.raises(RosdError, match=r"config.json is missing"):
-        make_pointer(str(tmp_path), None)
-    for name in ("config.json", "tokenizer.json"):
-        (tmp_path / name).write_text("{}")
-    with pytest.raises(RosdError, match=r"no model\*.safetensors"):
-        make_pointer(str(tmp_path), None)
 
 
 def test_the_list_of_presets_is_that_of_the_folder():

@@ -36,9 +36,7 @@ def test_a_template_with_wrong_fields_is_named(tmp_path, name, template, message
 @pytest.mark.parametrize("name", FIELDS)
 def test_the_fields_are_those_of_the_method_of_that_name(name):
     template = " ".join(f"{{{{ {field} }}}}" for field in FIELDS[name])
-    (message,) = getattr(Prompts({name: template}, {}, False), name)(
-        **{f: f.upper() for f in FIELDS[name]}
-    )
+    (message,) = getattr(Prompts({name: template}), name)(**{f: f.upper() for f in FIELDS[name]})
     assert message["content"] == " ".join(field.upper() for field in FIELDS[name])
     assert name in PROMPTS.templates
 
@@ -49,13 +47,13 @@ def test_examples_are_earlier_turns_of_the_student_and_of_the_teacher(tmp_path):
     examples = {"plain": [example], "reflect_wrong": [], "reflect_correct": []}
     file = write_params(tmp_path, {"prompts": changes | {"examples": examples}})
     texts = load_params(file).prompts
-    prompts = Prompts.from_params(texts.only("plain", "with_idea"))
+    prompts = Prompts(texts.only("plain", "with_idea"), examples=texts.examples_for("plain"))
     turns = [{"role": "user", "content": "Q 1+1?"}, {"role": "assistant", "content": "2"}]
     assert prompts.plain("2+2?") == [*turns, {"role": "user", "content": "Q 2+2?"}]
     system = {"role": "system", "content": "Be brief."}
     own = {"role": "user", "content": "2+2? (count)"}
     assert prompts.with_idea("2+2?", "count", "Be brief.") == [system, *turns, own]
-    assert texts.only("reflect_wrong")["examples"] == {"reflect_wrong": []}
+    assert texts.examples_for("reflect_wrong") == {"reflect_wrong": []}
 
 
 def test_an_example_that_lacks_a_field_is_named(tmp_path):

@@ -27,7 +27,7 @@ def test_a_system_message_comes_first():
 
 
 def test_text_with_braces_is_put_in_as_it_is_and_unknown_fields_are_refused():
-    prompts = Prompts({"plain": "{{ problem }}", "reflect_wrong": "{{ nothing }}"}, {}, False)
+    prompts = Prompts({"plain": "{{ problem }}", "reflect_wrong": "{{ nothing }}"})
     assert prompts.plain("{{ 1 + 1 }} $x_{2}$")[0]["content"] == "{{ 1 + 1 }} $x_{2}$"
     with pytest.raises(UndefinedError):
         prompts.reflect_wrong("a", "b", "c", "d")
@@ -40,7 +40,7 @@ def words(messages):
 
 def test_the_longest_part_loses_its_middle_and_the_instructions_stay():
     text = "Solve {{ problem }} see {{ correct }} {{ gold }} {{ wrong }} Quote it."
-    prompts = Prompts({"reflect_wrong": text}, {}, False)
+    prompts = Prompts({"reflect_wrong": text})
     parts = {"problem": "p", "gold": "g", "wrong": "w " * 5}
     right = " ".join(f"c{n}" for n in range(100))
     prompt = fit(prompts.reflect_wrong, words, 40, "p/1", "Be brief.", **parts, correct=right)
@@ -60,7 +60,7 @@ def test_the_longest_part_loses_its_middle_and_the_instructions_stay():
 def test_a_prompt_that_fits_is_left_alone_and_one_that_cannot_is_refused():
     prompt = fit(PROMPTS.plain, words, 4, "p", problem="two words")
     assert (prompt.messages, prompt.shortened) == (PROMPTS.plain("two words"), None)
-    prompts = Prompts({"plain": "one two three four {{ problem }}"}, {}, False)
+    prompts = Prompts({"plain": "one two three four {{ problem }}"})
     with pytest.raises(RosdError, match=r"p/1: .*max_prompt_tokens is 5"):
         fit(prompts.plain, words, 5, "p/1", problem="some words that do not matter")
 

@@ -1,8 +1,10 @@
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rosd_core.prompts.thinking import without_thinking
+from rosd_core.prompts.thinking import after_thinking, thinking_spans, without_thinking
 from rosd_core.reflect.parse import (
     format_reflection,
     parse_constrained,
@@ -100,6 +102,18 @@ def test_what_is_formatted_is_parsed():
 def test_what_stands_beside_the_quotes():
     beside = without_quotes("Line 2: " + QUOTE + IDEA, ["1+1=3"])
     assert beside.split() == ["Line", "2:", "It", "is", "2."]
+
+
+@given(st.lists(st.sampled_from(["<think>", "</think>", "<thinking>", " ", "x"]), max_size=12))
+def test_what_is_not_thinking_is_left(pieces):
+    """Step by step: closed blocks go, then all before a closing tag, then a block left open."""
+    text = "".join(pieces)
+    left = re.sub(r"(?s)<think(ing)?>((?!<think(ing)?>).)*?</think(ing)?>", "", text)
+    left = left.rpartition("</think>")[2]
+    left = "" if left.lstrip().startswith(("<think>", "<thinking>")) else left
+    spans = thinking_spans(text)
+    assert after_thinking(text) == left
+    assert [edge for span in spans for edge in span] == sorted(e for span in spans for e in span)
 
 
 def test_demonstrations_are_shown_without_thinking():

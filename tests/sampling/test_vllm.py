@@ -12,6 +12,7 @@ from random import Random
 import pytest
 
 from rosd_core.config.load import load_params
+from rosd_core.config.prompts import FIELDS
 from rosd_core.pocket.oracle import wrong_solution
 from rosd_core.pocket.world import make_problem
 from rosd_core.prompts.chat import decode, encode_chat
@@ -43,7 +44,7 @@ def vllm():
 @pytest.fixture(scope="module")
 def reflections():
     """Reflection prompts on wrong solutions, and a grammar for each."""
-    prompts = Prompts.from_params(load_params(ROOT / "params.yaml").prompts.model_dump())
+    prompts = Prompts(load_params(ROOT / "params.yaml").prompts.only(*FIELDS))
     forget = {"carry": 0.45, "borrow": 0.45, "regroup": 0.5}
     problems = [make_problem(78, "chain", "vllm", n) for n in range(40)]
     pairs = [

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from rosd_core.config.params import Params
+from rosd_core.models.pointer import set_base, unset_base
 from rosd_core.tables.schemas import SCHEMAS
 from tests.support import ROOT, SMALL, write_params
 
@@ -89,9 +91,10 @@ def test_a_stage_reads_only_the_prompts_it_declares(stage):
         for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "only"
     ]
-    names = {arg.value for arg in only.args if isinstance(arg, ast.Constant)}
-    shown = {"plain" if name.startswith("with_") else name for name in names}
-    read = names | {f"examples.{name}" for name in shown} | {"enable_thinking"}
+    read = {arg.value for arg in only.args if isinstance(arg, ast.Constant)}
+    read |= set(re.findall(r"params\.prompts\.(thinking\.\w+)", text))
+    (shown,) = re.findall(r"examples_for\(([^)]*)\)", text)
+    read |= {f"examples.{name}" for name in re.findall(r"\w+", shown)}
     declared = [name for name in definition(stage)["params"] if name.startswith("prompts.")]
     assert {name.removeprefix("prompts.") for name in declared} == read
 
@@ -215,5 +218,10 @@ def test_dvc_runs_what_changed_and_nothing_else(tmp_path):
     two = {"i1": {"start": "base"}, "i2": {"start": "i1"}}
     new = {f"{s}@i2" for s in ("rollout", "reflect", "align", "score", "distill", "evaluate")}
     assert changed(loop=two) == new | {"report"}
+    assert changed() == set()
+    from_base = {f"{s}@i1" for s in ("rollout", "reflect", "align", "score", "distill", "evaluate")}
+    set_base(tmp_path / "models" / "base", "there", None, ROOT / "models" / "base")
+    assert set(would_run(tmp_path)) - {"bootstrap"} == from_base | {"evaluate_base", "report"}
+    unset_base(tmp_path / "models" / "base")
     assert changed() == set()
     assert "i1" in dvc(tmp_path, "metrics", "show")

@@ -43,6 +43,19 @@ def test_a_table_of_your_own(tmp_path):
     assert table_rows(str(tmp_path / "own.parquet"), columns, "exact") == [first, second]
 
 
+def test_the_system_message_of_a_domain_goes_before_that_of_its_rows(tmp_path):
+    columns = {"prompt": "q", "answer": "a", "system": "s"}
+    rows = [{"q": "1+1?", "a": "2", "s": "row"}, {"q": "2+2?", "a": "4", "s": None}]
+    file = write_lines(tmp_path / "own.jsonl", *rows)
+    table = {"task": "table", "train": 0, "test": 2, "train_file": None, "test_file": file}
+    table |= {"columns": columns, "grader": "exact"}
+    for system, expected in (("mine", ["mine", "mine"]), ("", [None, None]), (None, ["row", None])):
+        write_params(tmp_path, {"prepare": {"domains": {"own": table | {"system": system}}}})
+        run_stage(tmp_path, "prepare")
+        problems = read_table("problems", tmp_path / "data" / "problems.parquet").sort("prompt")
+        assert problems["system"].to_list() == expected
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
