@@ -233,6 +233,7 @@ def init_project(
     iterations: Annotated[int, typer.Option(help="As in `rosd loop`.")] = 2,
     shots: Annotated[int | None, typer.Option(help="Solved examples in the prompts.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="Most tokens of a response.")] = None,
+    minutes: Annotated[float, typer.Option(help="What an iteration may take, roughly.")] = 15,
     revision: Annotated[str | None, typer.Option(help="A revision of the hub's model.")] = None,
 ) -> None:
     """Make a project of your model and your data: params.yaml with values that fit both."""
@@ -247,7 +248,7 @@ def init_project(
             folder,
             Options(
                 model, revision, train, test, chosen, grader, method, device, iterations, shots,
-                max_new_tokens,
+                max_new_tokens, minutes,
             ),
         )  # fmt: skip
     typer.echo(f"{summary(choices)}\n\n{folder}: ready. Run the stages there with `dvc repro`.")

@@ -17,7 +17,7 @@ from rosd_core.models.pointer import check_model, find_model, set_base
 from rosd_core.project import choose as rules
 from rosd_core.project.choose import Choice
 from rosd_core.project.examples import solved_examples
-from rosd_core.project.facts import ModelFacts, measure, memory_bytes, model_facts
+from rosd_core.project.facts import ModelFacts, measure, memory_bytes, model_facts, speed
 from rosd_core.project.layout import domain_name, domain_of
 from rosd_core.project.texts import prompt_texts
 from rosd_core.project.write import new_params, write_params, write_pipeline
@@ -46,6 +46,7 @@ class Options:
     iterations: int
     shots: int | None
     max_new_tokens: int | None
+    minutes: float
 
 
 @dataclass(frozen=True)
@@ -131,21 +132,25 @@ def choices_for(
 ) -> tuple[list[Choice], dict[str, str], list[dict[str, str]]]:
     """All values with their reasons, the templates, and the solved examples."""
     rows, solved = data.train + data.test, any(row["solution"] for row in data.train)
-    texts = prompt_texts(rows[0]["grader"], any(row["system"] for row in rows))
     count, why = rules.shot_count(options.shots, facts, solved)
     examples = solved_examples(data.train, count)
+    reflection = rules.reflection_choices(facts)
+    shown = bool(examples) or any(row["system"] for row in rows)
+    texts = prompt_texts(rows[0]["grader"], shown, reflection[0].value == "forced")
     prompts = Prompts(texts, examples={"plain": examples})
     tokenizer = load_tokenizer(model)
     lengths = measure(rows, PromptBuilder(prompts, tokenizer, NO_LIMIT), tokenizer)
+    threads = idle_cores()
+    flops = speed(options.device, threads, facts.hidden, facts.intermediate)
     chosen = rules.length_choices(lengths, facts, options.device, options.max_new_tokens)
     choices = [
         *data.choices,
-        *rules.machine_choices(options.device, idle_cores()),
+        *rules.machine_choices(options.device, threads),
         Choice("prompts.examples", f"{len(examples)} solved", why),
         *rules.sampling_choices(facts),
         *chosen,
-        *rules.reflection_choices(facts),
-        *rules.step_choices(len(data.train), facts, options.device),
+        *reflection,
+        *rules.step_choices(len(data.train), chosen, facts, flops, options.minutes),
         *rules.batch_choices(chosen, facts, memory_bytes(options.device)),
     ]
     return choices, texts, examples

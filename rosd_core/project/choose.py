@@ -144,25 +144,44 @@ def split_sizes(rows: int, has_test: bool, device: str) -> tuple[int, str]:
     return size, f"a fifth of {rows} rows, at most {most} on {device}; the rest is trained on"
 
 
-def step_choices(problems: int, model: ModelFacts, device: str) -> list[Choice]:
-    """How many problems an iteration samples, and the optimizer steps that it makes of them."""
-    most = 64 if device == "cpu" else 512
-    sampled = min(problems, most)
-    rows = sampled * GROUP
+def rollout_tokens(lengths: Sequence[Choice]) -> int:
+    """Tokens that a model reads or writes for one rollout of an iteration, at most: a forward pass
+    in rollout, reflect and (student and teacher) score, three in distill.
+    """
+    value = {choice.key: choice.value for choice in lengths}
+    new = value["rollout.max_new_tokens"]
+    own = value["rollout.max_prompt_tokens"] + new
+    reflection = value["reflect.max_prompt_tokens"] + value["reflect.max_new_tokens"]
+    return 5 * own + reflection + value["score.max_prompt_tokens"] + new
+
+
+def step_choices(
+    problems: int, lengths: Sequence[Choice], model: ModelFacts, speed: float, minutes: float
+) -> list[Choice]:
+    """How many problems an iteration samples, so that it takes at most about `minutes` at `speed`
+    (floating-point operations a second), and the optimizer steps that it makes of them.
+    """
+    cost = 2 * model.parameters * rollout_tokens(lengths)
+    affordable = int(minutes * 60 * speed / cost)
+    group = GROUP if affordable >= GROUP * GROUP else GROUP // 2
+    sampled = max(group, min(problems, affordable // group))
+    rows = sampled * group
     per_step = min(MOST_ROWS, max(LEAST_ROWS, power_of_two(rows / STEPS)))
     steps = -(-rows // per_step)
     rate = min(5e-5, max(1e-5, 1e-5 * (4e9 / model.parameters) ** 0.5))
+    took = rows * cost / speed / 60
     return [
         Choice(
-            "rollout.problems", sampled, f"of {problems} to train on; at most {most} on {device}"
+            "rollout.problems",
+            sampled,
+            f"of {problems} to train on; {rows} rollouts take about {took:.0f} minutes here "
+            f"({speed / 1e9:.0f} GFLOP/s measured; --minutes {minutes:g})",
         ),
-        Choice("rollout.group_size", GROUP, "as published"),
-        Choice("rollout.shard_problems", min(sampled, 16), "written as often as that"),
         Choice(
-            "distill.rows_per_step",
-            per_step,
-            f"up to {rows} rows an iteration, in about {steps} steps",
+            "rollout.group_size", group, f"{GROUP} is published, {GROUP // 2} where time is short"
         ),
+        Choice("rollout.shard_problems", min(sampled, 16), "written as often as that"),
+        Choice("distill.rows_per_step", per_step, f"up to {rows} rows, about {steps} steps"),
         Choice("distill.warmup_steps", max(1, steps // 4), "a quarter of the first iteration"),
         Choice(
             "distill.learning_rate",

@@ -2,6 +2,7 @@
 
 import math
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,25 @@ def memory_bytes(device: str) -> int:
 
         return torch.cuda.mem_get_info()[0]
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+
+
+def speed(device: str, threads: int, hidden: int, intermediate: int) -> float:
+    """Floating-point operations a second of a matrix product as in the model's layers, in fp32; 0.6
+    of it, since a model is not all products. The best of a few tries.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    left = torch.randn(512, hidden, device=device)
+    right = torch.randn(hidden, intermediate, device=device)
+    times = []
+    for _ in range(8):
+        started = time.perf_counter()
+        float((left @ right).sum())  # waits for the GPU
+        times.append(time.perf_counter() - started)
+    torch.set_num_threads(before)
+    return 0.6 * 2 * 512 * hidden * intermediate / min(times)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ REQUESTS = {
     "reasoning_gym": None,
 }
 
-REFLECT_WRONG = """\
+SOLVED = """\
 {{ problem }}
 
 The right answer is {{ gold }}.
@@ -24,38 +24,36 @@ The right answer is {{ gold }}.
 Correct solution:
 {{ correct }}
 
+"""
+WRONG = """\
 Wrong solution:
 {{ wrong }}
 
 Where does the wrong solution first go wrong? Copy that place word for word, then say in one or \
-two sentences what is wrong there and how to correct it. Do not write out the whole solution. Answer \
-with these two parts and nothing else:
+two sentences what is wrong there and how to correct it."""
+CORRECT = "Say in one or two sentences which idea makes it right."
+WRONG_FORMAT = """\
+ Do not write out the whole solution. Answer with these two parts and nothing else:
 <error_quote>the exact words of the wrong solution</error_quote>
 <explanation>what is wrong and how to correct it</explanation>"""
-
-REFLECT_CORRECT = """\
-{{ problem }}
-
-The right answer is {{ gold }}.
-
-Correct solution:
-{{ correct }}
-
-Say in one or two sentences which idea makes it right. Do not write out the whole solution. Answer \
-with this part and nothing else:
+CORRECT_FORMAT = """\
+ Do not write out the whole solution. Answer with this part and nothing else:
 <explanation>why it is right</explanation>"""
 
 
-def prompt_texts(grader: str, has_system: bool) -> dict[str, str]:
-    """The templates. Student and teacher get the same request for the form of the answer, unless
-    the data's system message makes it.
+def prompt_texts(grader: str, shown: bool, forced: bool) -> dict[str, str]:
+    """The templates.
+
+    Student and teacher get the same request for the form of the answer, unless it is `shown` by the
+    data's system message or by solved examples. Reflections are asked for their tags, unless a
+    grammar writes these (`forced`).
     """
-    request = None if has_system else REQUESTS[grader]
+    request = None if shown else REQUESTS[grader]
     end = f"\n\n{request}" if request else ""
     return {
         "plain": "{{ problem }}" + end,
-        "reflect_wrong": REFLECT_WRONG,
-        "reflect_correct": REFLECT_CORRECT,
+        "reflect_wrong": SOLVED + WRONG + WRONG_FORMAT * (not forced),
+        "reflect_correct": SOLVED + CORRECT + CORRECT_FORMAT * (not forced),
         "with_idea": "{{ problem }}\n\nA hint: {{ idea }}" + end,
         "with_solution": "{{ problem }}\n\nA correct solution:\n{{ solution }}\n\n"
         "Now solve the problem yourself." + end,

@@ -90,9 +90,11 @@ def write_pipeline(shipped: Path, folder: Path) -> None:
             code = dep.startswith(("stages/", "rosd_core/"))
             deps += _files(shipped.parent / dep, folder) if code else [dep]
         body["deps"] = deps
-    with replacing(folder / "dvc.yaml") as temporary:
-        with temporary.open("w", encoding="utf-8") as stream:
-            yaml.dump(data, stream)
+    with (
+        replacing(folder / "dvc.yaml") as temporary,
+        temporary.open("w", encoding="utf-8") as stream,
+    ):
+        yaml.dump(data, stream)
 
 
 def _files(code: Path, folder: Path) -> list[str]:
