@@ -23,6 +23,7 @@ import polars as pl
 
 from rosd_core.errors import RosdError
 from rosd_core.graders.graders import GRADERS, last_boxed
+from rosd_core.graders.numbers import last_number_of
 from rosd_core.graders.procedural import gym_dataset
 from rosd_core.pocket.world import DOMAINS, make_problem
 from rosd_core.seeds import row_seed
@@ -145,6 +146,13 @@ def table_rows(file: str, columns: Mapping[str, str], grader: str) -> list[Row]:
         else _column(frame, file, column).to_list()
         for name, column in columns.items()
     }
+    if grader == "last_number":
+        for number, answer in enumerate(texts["answer"]):
+            if last_number_of(answer) is None:
+                raise RosdError(
+                    f"{file}: row {number}: the answer {answer!r} is no number, which grader "
+                    "last_number needs."
+                )
     more = [name for name in texts if name not in ("prompt", "answer")]
     return [
         _row(prompt, answer, grader, **{name: texts[name][n] for name in more})
