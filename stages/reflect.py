@@ -2,7 +2,7 @@
 how to correct it.
 
 in  data/problems.parquet, iterations/<iteration>/rollouts.parquet, models/<start>
-out iterations/<iteration>/reflections.parquet (table reflections)
+out iterations/<iteration>/reflections.parquet (table reflections), metrics/reflect-<iteration>.json
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from rosd_core.config.params import Params
 from rosd_core.prompts.fit import PromptBuilder
 from rosd_core.prompts.templates import Prompts
+from rosd_core.reflect.metrics import COLUMNS, reflection_metrics
 from rosd_core.reflect.peers import choose_peers
 from rosd_core.reflect.rows import (
     ReflectionTask,
@@ -18,10 +19,11 @@ from rosd_core.reflect.rows import (
     reflection_tasks,
 )
 from rosd_core.sampling.engine import Decoding, open_engine
+from rosd_core.tables.atomic import write_json
 from rosd_core.tables.io import read_table
 from rosd_core.tables.row_types import ReflectionRow
 from rosd_core.tables.shards import write_shards
-from stages.paths import Paths, set_threads, start_of
+from stages.paths import Paths, set_threads, start_of, warn_shortened
 
 
 def run(params: Params, paths: Paths, iteration: str) -> None:
@@ -44,7 +46,11 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     def work(shard: Sequence[ReflectionTask]) -> list[ReflectionRow]:
         return reflect_rows(shard, engine, tokenizer, decoding, (p.seed, iteration), grammar_of)
 
-    write_shards("reflections", paths.table("reflections", iteration), tasks, p.shard_rows, work)
+    table = paths.table("reflections", iteration)
+    write_shards("reflections", table, tasks, p.shard_rows, work)
+    metrics = reflection_metrics(read_table("reflections", table, COLUMNS))
+    write_json(paths.metrics("reflect", iteration), metrics)
+    warn_shortened("reflect", metrics["shortened"], len(tasks) - metrics["status_skipped"])
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def read_file(file: str) -> pl.DataFrame:
     """JSON lines, CSV or Parquet by its ending. Raises RosdError naming the file."""
     remote = file.startswith("hf://")
     if not remote and not Path(file).is_file():
-        raise RosdError(f"{file}: no such file (prepare.domains). Paths count from the project.")
+        raise RosdError(f"{file}: no such file. Paths count from the project.")
     lines = partial(pl.read_ndjson, infer_schema_length=None)
     readers: dict[str, Callable[[str], pl.DataFrame]] = {
         ".jsonl": lines,
@@ -138,7 +138,7 @@ def math_rows(file: str) -> list[Row]:
 def table_rows(file: str, columns: Mapping[str, str], grader: str) -> list[Row]:
     """Your own table: `columns` maps prompt, answer and perhaps solution, system to its columns."""
     if grader not in GRADERS:
-        raise RosdError(f"prepare: grader {grader!r} is unknown; there are: {', '.join(GRADERS)}.")
+        raise RosdError(f"grader {grader!r} is unknown; there are: {', '.join(GRADERS)}.")
     frame = read_file(file)
     texts = {
         name: _texts(frame, file, column)
@@ -182,9 +182,20 @@ def system_of(row: Row, system: str | None) -> str | None:
 
 
 def source_rows(
+    name: str, source: Mapping[str, Any], split: str, wanted: int | None, seed: int
+) -> Iterator[Row] | list[Row]:
+    """All rows that a domain's source has for a split; `source` is the entry of this name in
+    prepare.domains. Raises RosdError naming the domain.
+    """
+    try:
+        return _source_rows(source, split, wanted, seed)
+    except RosdError as error:
+        raise RosdError(f"prepare.domains.{name}: {error}") from None
+
+
+def _source_rows(
     source: Mapping[str, Any], split: str, wanted: int | None, seed: int
 ) -> Iterator[Row] | list[Row]:
-    """All rows that a domain's source has for a split; `source` is an entry of prepare.domains."""
     task = source["task"]
     if task == "pocket":
         return pocket_rows(seed, source["domain"], split, source["steps"])
@@ -195,9 +206,7 @@ def source_rows(
         return gym_rows(source["generator"], source["config"], own, size)
     file = source[f"{split}_file"]
     if file is None:
-        raise RosdError(
-            f"prepare: a domain of task {task} wants {split} rows but has no {split}_file."
-        )
+        raise RosdError(f"{split}_file is null; name a file, or set {split}: 0.")
     if task == "table":
         return table_rows(file, source["columns"], source["grader"])
     if task == "math" or task == "gsm8k":
