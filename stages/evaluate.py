@@ -12,6 +12,7 @@ from rosd_core.evaluate.rows import evaluation_rows
 from rosd_core.evaluate.stats import mean_at_k, sample_metrics
 from rosd_core.prompts.fit import PromptBuilder
 from rosd_core.prompts.templates import Prompts
+from rosd_core.rollout.metrics import shortened_prompts
 from rosd_core.rollout.rows import problem_rows, rollout_requests, rollout_rows
 from rosd_core.sampling.engine import Decoding, open_engine
 from rosd_core.tables.atomic import write_json
@@ -19,7 +20,7 @@ from rosd_core.tables.hashing import fingerprint
 from rosd_core.tables.io import read_table
 from rosd_core.tables.row_types import EvaluationRow, ProblemRow
 from rosd_core.tables.shards import write_shards
-from stages.paths import Paths, set_threads
+from stages.paths import Paths, set_threads, warn_shortened
 
 
 def run(params: Params, paths: Paths, model: str) -> None:
@@ -54,6 +55,7 @@ def run(params: Params, paths: Paths, model: str) -> None:
     metrics = {r["domain"]: {c: r[c] for c in ("mean", "low", "high")} for r in means}
     more = sample_metrics(samples)
     write_json(paths.metrics("evaluate", model), {d: m | more[d] for d, m in metrics.items()})
+    warn_shortened("evaluate", shortened_prompts(samples), len(problems))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What the stages share: the project's paths, and the number of threads."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,16 @@ def link_base(paths: Paths, there: Paths) -> None:
     """Let another project folder use this one's base model; nothing is copied."""
     there.model("base").parent.mkdir(parents=True)
     there.model("base").symlink_to(paths.model("base").resolve(), target_is_directory=True)
+
+
+def warn_shortened(stage: str, shortened: int, prompts: int) -> None:
+    """Say on stderr that prompts did not fit, if some did not."""
+    if shortened:
+        print(
+            f"rosd {stage}: {shortened} of {prompts} prompts exceeded {stage}.max_prompt_tokens "
+            "and lost the middle of their longest part; see the column shortened.",
+            file=sys.stderr,
+        )
 
 
 def set_threads(threads: int) -> None:

@@ -13,7 +13,7 @@ from rosd_core.prompts.fit import PromptBuilder
 from rosd_core.prompts.templates import Prompts
 from rosd_core.reflect.contract import Contract
 from rosd_core.reflect.from_file import rows_of_file
-from rosd_core.reflect.metrics import reflection_metrics
+from rosd_core.reflect.metrics import COLUMNS, reflection_metrics
 from rosd_core.reflect.peers import choose_peers
 from rosd_core.reflect.rows import ReflectionTask, reflect_rows, reflection_tasks
 from rosd_core.sampling.engine import Decoding, open_engine
@@ -22,7 +22,7 @@ from rosd_core.tables.io import read_table, write_table
 from rosd_core.tables.row_types import ReflectionRow
 from rosd_core.tables.shards import write_shards
 from rosd_core.tables.user_file import read_user_file
-from stages.paths import Paths, set_threads, start_of
+from stages.paths import Paths, set_threads, start_of, warn_shortened
 
 
 def run(params: Params, paths: Paths, iteration: str) -> None:
@@ -56,8 +56,9 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
             return reflect_rows(shard, engine, tokenizer, attempts, (p.seed, iteration), contract)
 
         write_shards("reflections", table, tasks, p.shard_rows, work)
-    metrics = reflection_metrics(read_table("reflections", table))
+    metrics = reflection_metrics(read_table("reflections", table, COLUMNS))
     write_json(paths.metrics("reflect", iteration), metrics)
+    warn_shortened("reflect", metrics["shortened"], metrics["reflections"])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 each.
 
 in  data/problems.parquet, models/<start>
-out iterations/<iteration>/rollouts.parquet (table rollouts)
+out iterations/<iteration>/rollouts.parquet (table rollouts), metrics/rollout-<iteration>.json
 """
 
 from collections.abc import Sequence
@@ -10,13 +10,15 @@ from collections.abc import Sequence
 from rosd_core.config.params import Params
 from rosd_core.prompts.fit import PromptBuilder
 from rosd_core.prompts.templates import Prompts
+from rosd_core.rollout.metrics import COLUMNS, rollout_metrics
 from rosd_core.rollout.rows import rollout_requests, rollout_rows, sample_problems
 from rosd_core.sampling.engine import Decoding, open_engine
+from rosd_core.tables.atomic import write_json
 from rosd_core.tables.hashing import fingerprint
 from rosd_core.tables.io import read_table
 from rosd_core.tables.row_types import ProblemRow, RolloutRow
 from rosd_core.tables.shards import write_shards
-from stages.paths import Paths, set_threads, start_of
+from stages.paths import Paths, set_threads, start_of, warn_shortened
 
 
 def run(params: Params, paths: Paths, iteration: str) -> None:
@@ -40,7 +42,11 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         completions = engine.generate(requests, decoding)
         return rollout_rows(shard, requests, completions, tokenizer, model_hash, shortened)
 
-    write_shards("rollouts", paths.table("rollouts", iteration), problems, p.shard_problems, work)
+    table = paths.table("rollouts", iteration)
+    write_shards("rollouts", table, problems, p.shard_problems, work)
+    metrics = rollout_metrics(read_table("rollouts", table, COLUMNS))
+    write_json(paths.metrics("rollout", iteration), metrics)
+    warn_shortened("rollout", metrics["shortened"], len(problems))
 
 
 if __name__ == "__main__":

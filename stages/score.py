@@ -18,14 +18,14 @@ from rosd_core.models.loading import folder_context_length, load_tokenizer, low_
 from rosd_core.prompts.chat import pad_id
 from rosd_core.prompts.fit import PromptBuilder
 from rosd_core.prompts.templates import Prompts
-from rosd_core.score.inputs import score_inputs
+from rosd_core.score.inputs import STATUS_COLUMNS, score_inputs, supervised_ids
 from rosd_core.score.lift import check_lift, lift_metrics, read_gains
 from rosd_core.score.rows import ScoreSettings, deferred_rows, score_rows
 from rosd_core.tables.atomic import write_json
 from rosd_core.tables.io import read_rows, read_table
 from rosd_core.tables.row_types import ScoreRow
 from rosd_core.tables.shards import write_shards
-from stages.paths import Paths, set_threads, start_of
+from stages.paths import Paths, set_threads, start_of, warn_shortened
 
 
 def run(params: Params, paths: Paths, iteration: str) -> None:
@@ -34,8 +34,8 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     set_threads(params.machine.threads)
     problems = read_table("problems", paths.problems)
     files = {n: paths.table(n, iteration) for n in ("alignments", "rollouts", "reflections")}
-    status = read_table("alignments", files["alignments"], ["rollout_id", "status"])
-    supervised = status.filter(status="supervised")["rollout_id"].to_list()
+    status = read_table("alignments", files["alignments"], STATUS_COLUMNS)
+    supervised = supervised_ids(status, files["alignments"])
     start, base = paths.model_folder(start_of(params, iteration)), paths.model_folder("base")
     tokenizer = load_tokenizer(start)
     settings = ScoreSettings(**p.values_for(ScoreSettings))
@@ -62,7 +62,9 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     table = paths.table("scores", iteration)
     write_shards("scores", table, supervised, p.shard_rows, work)
     lift = lift_metrics(read_gains(table, files["alignments"]), p.lift_confidence)
-    write_json(paths.metrics("score", iteration), lift)
+    cut = len(supervised) - read_table("scores", table, ["shortened"])["shortened"].null_count()
+    write_json(paths.metrics("score", iteration), lift | {"shortened": cut})
+    warn_shortened("score", cut, len(supervised))
     if message := check_lift(lift, p.lift):
         print(f"rosd score: {message}", file=sys.stderr)
 

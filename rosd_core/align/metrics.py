@@ -11,10 +11,10 @@ MATCHES = ("exact", "normalised", "ellipsis", "fuzzy", "none")
 
 def alignment_metrics(
     rows: Sequence[AlignmentRow], true_errors: Mapping[str, Span]
-) -> dict[str, float]:
-    """Metrics of the stage. `true_errors` holds the span of the first error of wrong rollouts where
-    the world knows it; `quote_true_share` is the share of these whose earliest quote is exactly
-    that.
+) -> dict[str, float | None]:
+    """Metrics of the stage; a share of nothing is None. `true_errors` holds the span of the first
+    error of wrong rollouts where the world knows it; `quote_true_share` is the share of these whose
+    earliest quote is exactly that.
     """
     supervised = [r for r in rows if r["status"] == "supervised"]
     wrong = [r for r in rows if r["kind"] == "wrong" and r["skip_reason"] != "no_success"]
@@ -37,7 +37,7 @@ def alignment_metrics(
     }
 
 
-def _quote_metrics(wrong: Sequence[AlignmentRow]) -> dict[str, float]:
+def _quote_metrics(wrong: Sequence[AlignmentRow]) -> dict[str, float | None]:
     quotes = [q for r in wrong for q in r["quotes"] or []]
     found = [q for q in quotes if q["match"] != "none"]
     return {
@@ -47,5 +47,5 @@ def _quote_metrics(wrong: Sequence[AlignmentRow]) -> dict[str, float]:
     }
 
 
-def _share(part: float, whole: int) -> float:
-    return part / max(1, whole)
+def _share(part: float, whole: int) -> float | None:
+    return part / whole if whole else None

@@ -112,7 +112,9 @@ def refuse_unscored(status: Mapping[str, int], loss: str) -> None:
     """
     if not any(count for name, count in status.items() if name != "too_long"):
         raise RosdError(
-            "no row of scores.parquet is supervised: see skip_reason in alignments.parquet."
+            f"all {status.get('too_long', 0)} rows of scores.parquet are too_long: teacher prompt "
+            "and response exceed the model's context. Lower score.max_prompt_tokens or "
+            "rollout.max_new_tokens."
         )
     missing = status.get("no_teacher", 0)
     if LOSSES[loss].needs_teacher and missing:

@@ -15,6 +15,7 @@ def evaluation_rows(
             "problem_id": row["problem_id"],
             "domain": domain[row["problem_id"]],
             "sample": row["sample"],
+            "shortened": row["shortened"],
             "response": row["response"],
             "parsed_answer": row["parsed_answer"],
             "reward": row["reward"],

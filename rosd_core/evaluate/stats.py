@@ -63,7 +63,7 @@ def majority(answers: Sequence[str | None], rewards: Sequence[float]) -> float:
 
 def sample_metrics(samples: pl.DataFrame) -> dict[str, dict[str, float]]:
     """Per domain: pass@1, 2, 4, .. up to the number of samples, maj@k, mean response length in
-    tokens, share of responses cut off, share without a readable answer.
+    tokens, share of responses cut off, share without a readable answer, shortened prompts.
     """
     return {
         str(domain): _domain_metrics(group)
@@ -85,5 +85,7 @@ def _domain_metrics(samples: pl.DataFrame) -> dict[str, float]:
     metrics[f"maj@{n}"] = sum(votes) / len(votes)
     metrics["response_tokens"] = sum(samples["response_tokens"].to_list()) / len(samples)
     metrics["cut_off_share"] = float((samples["finish_reason"] == "length").sum()) / len(samples)
+    cut = samples.filter(pl.col("shortened").is_not_null())
+    metrics["shortened"] = cut["problem_id"].n_unique()
     metrics["unreadable_share"] = samples["parsed_answer"].null_count() / len(samples)
     return metrics

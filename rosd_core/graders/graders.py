@@ -9,6 +9,7 @@ To add a grader: write its function, add it to `GRADERS`, and test it.
 | mcq | the text of the last `<answer>` is the gold letter (SciKnowEval) |
 | tool_use | the calls are the gold calls, each with its own input, in any order |
 | math | the last `\\boxed{}` or `####` is the gold answer: as text, as a number, symbolically |
+| last_number | the last number of the response is the gold number |
 | reasoning_gym | the generator's own score of the last `<answer>` |
 """
 
@@ -20,7 +21,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from rosd_core.errors import RosdError
 from rosd_core.graders.math_worker import equal_within
+from rosd_core.graders.numbers import last_number_of
 from rosd_core.graders.procedural import gym_dataset
 
 Problem = Mapping[str, Any]
@@ -197,6 +200,25 @@ def math(response: str, problem: Problem) -> Verdict:
     return _judge(equal, parsed)
 
 
+def last_number(response: str, problem: Problem) -> Verdict:
+    """The last number of the response has the value of the gold number. Raises RosdError where the
+    gold answer holds no number.
+    """
+    gold = last_number_of(problem["answer"])
+    if gold is None or gold[1] is None:
+        raise RosdError(
+            f"grader last_number: the gold answer {problem['answer']!r} is no number; correct the "
+            "data, or take another grader in prepare.domains."
+        )
+    found = last_number_of(response)
+    if found is None:
+        return _missing("number")
+    parsed, value = found
+    if value is None:
+        return Verdict(0.0, parsed, f"The number {parsed} has no value.", "malformed")
+    return _judge(value == gold[1], parsed)
+
+
 def reasoning_gym(response: str, problem: Problem) -> Verdict:
     """The generator's own score in [0, 1] of the last `<answer>`; the entry is generated again from
     its name, config and index.
@@ -213,5 +235,5 @@ def reasoning_gym(response: str, problem: Problem) -> Verdict:
 
 
 GRADERS: dict[str, Callable[[str, Problem], Verdict]] = {
-    f.__name__: f for f in (answer_line, exact, mcq, tool_use, math, reasoning_gym)
+    f.__name__: f for f in (answer_line, exact, mcq, tool_use, math, last_number, reasoning_gym)
 }

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 
 import polars as pl
 
+COLUMNS = ["kind", "status", "skip_reason", "repairs", "attempts", "answer_tokens", "shortened"]
+
 Counts = dict[str, float | dict[str, int] | None]
 
 
 def reflection_metrics(rows: pl.DataFrame) -> Counts:
-    """Metrics of the stage, from the columns kind, status, skip_reason, repairs, attempts,
-    answer_tokens and shortened. `readable_share` is the share of the reflections that have what
+    """Metrics of the stage, from COLUMNS. `readable_share` is the share of the reflections that have what
     their kind needs (status ok), null without any.
     """
     asked = rows.filter(pl.col("status") != "skipped")

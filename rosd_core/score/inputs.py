@@ -1,6 +1,8 @@
 """What the teacher reads: its prompt, and the very same response tokens as the student."""
 
+from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -10,6 +12,40 @@ from rosd_core.prompts.fit import FittedPrompt, PromptBuilder
 from rosd_core.prompts.thinking import without_thinking
 from rosd_core.tables.io import join_rows
 from rosd_core.tables.row_types import ScoreInput
+
+STATUS_COLUMNS = ["rollout_id", "status", "skip_reason"]
+
+# what helps where most rows are skipped for a reason
+HINTS = {
+    "no_success": "No group has a correct response: take easier problems, or raise "
+    "rollout.group_size or rollout.max_new_tokens; see rollouts.answer_format, too.",
+    "disabled": "Reflections are off: set reflect.enabled, or another align.teacher_context.",
+    "no_idea": "Read raw in reflections.parquet, and change prompts.reflect_wrong.",
+    "no_quote": "Read raw in reflections.parquet, and change prompts.reflect_wrong or set "
+    "reflect.constrain.",
+    "truncated": "Reflections end too early: raise reflect.max_new_tokens.",
+    "quote_not_found": "Set reflect.constrain or align.quote_not_found, or lower "
+    "align.fuzzy_threshold.",
+    "lone_success": "No group has two correct responses: raise rollout.group_size.",
+    "no_contrast": "All responses of a group have the same reward: raise rollout.group_size.",
+    "no_token": "See align.skip_thinking and align.skip_first.",
+    "wrong": "See align.wrong.",
+    "correct": "See align.correct.",
+    "all_success": "Every response is correct: take harder problems, or see align.all_success.",
+}
+
+
+def supervised_ids(alignments: pl.DataFrame, file: Path) -> list[str]:
+    """The rollouts that are supervised, from STATUS_COLUMNS. Raises RosdError, naming the counts of
+    all skip reasons and what to do about the most frequent one, where there is none.
+    """
+    ids = alignments.filter(status="supervised")["rollout_id"].to_list()
+    if not ids:
+        counts = Counter(alignments["skip_reason"].drop_nulls().to_list()).most_common()
+        reasons = ", ".join(f"{count} {reason}" for reason, count in counts)
+        hint = HINTS.get(counts[0][0], "") if counts else ""
+        raise RosdError(f"{file}: none of {len(alignments)} rows is supervised: {reasons}. {hint}")
+    return ids
 
 
 def score_inputs(

@@ -122,6 +122,7 @@ class EvaluationRow(TypedDict):
     problem_id: str
     domain: str
     sample: int
+    shortened: str | None
     response: str
     parsed_answer: str | None
     reward: float

@@ -267,6 +267,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         _PROBLEM_ID,
         _field("domain", _STR, "name", "the problem's domain"),
         _field("sample", _INT, "index", "0..k-1"),
+        _SHORTENED,
         _field("response", _STR, "text", "decoded response"),
         _field("parsed_answer", _STR, "text", "the answer the grader found", nullable=True),
         _field("reward", _FLOAT, "0..1", "the grader's reward"),

@@ -13,19 +13,19 @@ A file may be a path or `hf://datasets/OWNER/NAME/FILE` (read by polars; needs a
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count, islice
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from rosd_core.errors import RosdError
 from rosd_core.graders.graders import GRADERS, last_boxed
+from rosd_core.graders.numbers import last_number_of
 from rosd_core.graders.procedural import gym_dataset
 from rosd_core.pocket.world import DOMAINS, make_problem
 from rosd_core.seeds import row_seed
+from rosd_core.tables.user_file import read_user_file
 
 Row = dict[str, Any]
 
@@ -61,28 +61,6 @@ def pocket_rows(seed: int, domain: str, split: str, steps: Sequence[int]) -> Ite
         )
 
 
-def read_file(file: str) -> pl.DataFrame:
-    """JSON lines, CSV or Parquet by its ending. Raises RosdError naming the file."""
-    remote = file.startswith("hf://")
-    if not remote and not Path(file).is_file():
-        raise RosdError(f"{file}: no such file (prepare.domains). Paths count from the project.")
-    lines = partial(pl.read_ndjson, infer_schema_length=None)
-    readers: dict[str, Callable[[str], pl.DataFrame]] = {
-        ".jsonl": lines,
-        ".ndjson": lines,
-        ".json": lines,
-        ".csv": partial(pl.read_csv, infer_schema_length=None),
-        ".parquet": pl.read_parquet,
-    }
-    reader = readers.get(Path(file).suffix)
-    if reader is None:
-        raise RosdError(f"{file}: unknown ending; there are: {', '.join(readers)}.")
-    try:
-        return reader(file)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise RosdError(f"{file}: cannot be read: {error}") from None
-
-
 def _column(frame: pl.DataFrame, file: str, *names: str) -> pl.Series:
     """The first of the named columns that is there, as text."""
     for name in names:
@@ -103,7 +81,7 @@ def _texts(frame: pl.DataFrame, file: str, *names: str) -> list[str]:
 
 def layout_rows(file: str, grader: str) -> list[Row]:
     """Rows with prompt, system, answer: SciKnowEval and tool use."""
-    frame = read_file(file)
+    frame = read_user_file(file, "prepare.domains")
     system = _column(frame, file, "system").to_list() if "system" in frame.columns else []
     prompts, answers = (_texts(frame, file, name) for name in ("prompt", "answer"))
     systems = system or [None] * len(frame)
@@ -115,7 +93,7 @@ def layout_rows(file: str, grader: str) -> list[Row]:
 
 def math_rows(file: str) -> list[Row]:
     """GSM8K, MATH and AIME: a problem, an answer and perhaps a worked solution."""
-    frame = read_file(file)
+    frame = read_user_file(file, "prepare.domains")
     prompts = _texts(frame, file, "question", "problem")
     worked = (
         _column(frame, file, "solution").to_list()
@@ -137,14 +115,21 @@ def math_rows(file: str) -> list[Row]:
 def table_rows(file: str, columns: Mapping[str, str], grader: str) -> list[Row]:
     """Your own table: `columns` maps prompt, answer and perhaps solution, system to its columns."""
     if grader not in GRADERS:
-        raise RosdError(f"prepare: grader {grader!r} is unknown; there are: {', '.join(GRADERS)}.")
-    frame = read_file(file)
+        raise RosdError(f"grader {grader!r} is unknown; there are: {', '.join(GRADERS)}.")
+    frame = read_user_file(file, "prepare.domains")
     texts = {
         name: _texts(frame, file, column)
         if name in ("prompt", "answer")
         else _column(frame, file, column).to_list()
         for name, column in columns.items()
     }
+    if grader == "last_number":
+        for number, answer in enumerate(texts["answer"]):
+            if last_number_of(answer) is None:
+                raise RosdError(
+                    f"{file}: row {number}: the answer {answer!r} is no number, which grader "
+                    "last_number needs."
+                )
     more = [name for name in texts if name not in ("prompt", "answer")]
     return [
         _row(prompt, answer, grader, **{name: texts[name][n] for name in more})
@@ -174,9 +159,20 @@ def system_of(row: Row, system: str | None) -> str | None:
 
 
 def source_rows(
+    name: str, source: Mapping[str, Any], split: str, wanted: int | None, seed: int
+) -> Iterator[Row] | list[Row]:
+    """All rows that a domain's source has for a split; `source` is the entry of this name in
+    prepare.domains. Raises RosdError naming the domain.
+    """
+    try:
+        return _source_rows(source, split, wanted, seed)
+    except RosdError as error:
+        raise RosdError(f"prepare.domains.{name}: {error}") from None
+
+
+def _source_rows(
     source: Mapping[str, Any], split: str, wanted: int | None, seed: int
 ) -> Iterator[Row] | list[Row]:
-    """All rows that a domain's source has for a split; `source` is an entry of prepare.domains."""
     task = source["task"]
     if task == "pocket":
         return pocket_rows(seed, source["domain"], split, source["steps"])
@@ -187,9 +183,7 @@ def source_rows(
         return gym_rows(source["generator"], source["config"], own, size)
     file = source[f"{split}_file"]
     if file is None:
-        raise RosdError(
-            f"prepare: a domain of task {task} wants {split} rows but has no {split}_file."
-        )
+        raise RosdError(f"{split}_file is null; name a file, or set {split}: 0.")
     if task == "table":
         return table_rows(file, source["columns"], source["grader"])
     if task == "math" or task == "gsm8k":

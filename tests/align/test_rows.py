@@ -151,3 +151,9 @@ def test_metrics_count_found_and_true():
     assert (metrics["quotes"], metrics["quote_exact"], metrics["quote_none"]) == (2, 1, 1)
     assert metrics["mean_start"] == 4 / 12
     assert metrics["supervised_token_share"] == 8 / 24  # tokens 4..11 of the first of two rows
+
+
+def test_where_no_error_is_known_no_share_of_true_quotes_is_claimed():
+    metrics = alignment_metrics([align()], {})
+    assert (metrics["quote_found_share"], metrics["quote_true_share"]) == (1, None)
+    assert alignment_metrics([align(kind="correct")], {})["quote_found_share"] is None

@@ -218,7 +218,7 @@ def test_a_divergence_needs_a_teacher():
     refuse_unscored({"no_teacher": 1}, "policy_gradient")
     with pytest.raises(RosdError, match=r"1 rows of scores\.parquet have no teacher"):
         refuse_unscored({"no_teacher": 1, "scored": 3}, "divergence")
-    with pytest.raises(RosdError, match="no row"):
+    with pytest.raises(RosdError, match=r"all 2 rows of scores\.parquet are too_long"):
         refuse_unscored({"too_long": 2}, "divergence")
 
 

@@ -69,6 +69,7 @@ def test_sample_metrics_by_hand():
             "success": [True, False, False, True],
             "response_tokens": [2, 4, 6, 8],
             "finish_reason": ["stop", "stop", "length", "stop"],
+            "shortened": [None, None, '{"problem": 9}', '{"problem": 9}'],
         }
     )
     # p: a tie of a right and a wrong answer; q: one vote, right
@@ -80,5 +81,6 @@ def test_sample_metrics_by_hand():
             "response_tokens": 5.0,
             "cut_off_share": 0.25,
             "unreadable_share": 0.25,
+            "shortened": 1,
         }
     }

@@ -91,9 +91,9 @@ def test_equal_bytes_with_a_new_time_are_trusted_and_hashed_once(project, there)
 def test_a_changed_file_of_the_same_size_stops_until_the_base_is_set_again(project, there, name):
     here = project / "models" / "base"
     rosd_base(project, str(there))
-    data = bytearray((there / name).read_bytes())
-    data[-3] ^= 1
-    (there / name).write_bytes(data)
+    data = (there / name).read_bytes()
+    changed = data.replace(b"<|im_end|>", b"<|im_End|>")
+    (there / name).write_bytes(changed if changed != data else data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(RosdError, match=rf"{name} has changed .* run `rosd base {there}`"):
         resolve(here)
     rosd_base(project, str(there))

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -5,12 +6,13 @@ import polars as pl
 import pytest
 import torch
 
+from rosd_core.errors import RosdError
 from rosd_core.forward.hidden_states import MixPart, ModelMix
 from rosd_core.losses.divergence import jsd
 from rosd_core.losses.support import with_tail
 from rosd_core.prompts.chat import encode_chat
 from rosd_core.prompts.fit import PromptBuilder
-from rosd_core.score.inputs import score_inputs
+from rosd_core.score.inputs import score_inputs, supervised_ids
 from rosd_core.score.rows import ScoreSettings, score_rows
 from tests.support import PROMPTS
 
@@ -114,6 +116,17 @@ def test_every_column_is_that_of_plain_forward_passes(tiny, tokenizer):
     assert np.allclose(row["support_logp"], teacher.gather(1, top), atol=1e-5)
     both = [with_tail(x.gather(1, top)) for x in (student, teacher)]
     assert np.allclose(row["divergence"], jsd(both[0], both[1], 0.5), atol=1e-6)
+
+
+def test_where_nothing_is_supervised_the_reasons_are_counted():
+    reasons = ["no_quote"] * 3 + ["no_success"] * 2 + [None]
+    rows = pl.DataFrame({"rollout_id": list("abcdef"), "skip_reason": reasons})
+    rows = rows.with_columns(status=pl.lit("skipped"))
+    message = "a: none of 6 rows is supervised: 3 no_quote, 2 no_success. .*prompts.reflect_wrong"
+    with pytest.raises(RosdError, match=message):
+        supervised_ids(rows, Path("a"))
+    some = rows.with_columns(status=pl.Series(["skipped"] * 5 + ["supervised"]))
+    assert supervised_ids(some, Path("a")) == ["f"]
 
 
 def test_a_row_beyond_the_context_is_kept_with_its_status(tiny, tokenizer):

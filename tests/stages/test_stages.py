@@ -167,7 +167,7 @@ def test_a_table_of_another_schema_and_one_without_eligible_rows_stop(finished, 
     before = (project / "iterations" / "i1" / "scores.parquet").read_bytes()
     result = rosd(project, "score", "i1")
     assert result.returncode == 1
-    assert "no row is eligible" in result.stderr
+    assert "alignments.parquet: none of 24 rows is supervised: " in result.stderr
     pq.write_table(table.drop_columns(["positions"]), alignments)
     result = rosd(project, "score", "i1")
     assert result.returncode == 1

@@ -82,6 +82,19 @@ def test_bad_sources_are_named(tmp_path, make, message):
 
 
 @pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, r"prepare\.domains\.mine: test_file is null; name a file, or set test: 0"),
+        ({"test_file": "no.csv"}, r"prepare\.domains\.mine: no\.csv: no such file"),
+    ],
+)
+def test_the_domain_of_a_bad_source_is_named(tmp_path, changes, message):
+    source = {"task": "gsm8k", "train_file": None, "test_file": None, "system": None} | changes
+    with pytest.raises(RosdError, match=message):
+        source_rows("mine", source, "test", 3, 1)
+
+
+@pytest.mark.parametrize(
     ("name", "config", "message"),
     [
         ("chain_sums", {}, "Did you mean 'chain_sum'"),
@@ -120,8 +133,8 @@ def test_a_sample_of_a_file_is_drawn_by_seed_and_grows():
 def test_reasoning_gym_scores_its_own_entries():
     pytest.importorskip("reasoning_gym", reason="the extra [gym] is not installed")
     source = {"task": "reasoning_gym", "generator": "chain_sum", "config": {"max_terms": 3}}
-    rows = list(source_rows(source, "train", 4, 1))
-    test = list(source_rows(source, "test", 4, 1))
+    rows = list(source_rows("sums", source, "train", 4, 1))
+    test = list(source_rows("sums", source, "test", 4, 1))
     assert [r["prompt"] for r in rows] != [r["prompt"] for r in test]
     for row in rows[:4]:
         grade = GRADERS["reasoning_gym"]
