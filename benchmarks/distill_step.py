@@ -59,6 +59,7 @@ def make_rows(spec: dict[str, Any]) -> list[dict[str, Any]]:
             {
                 "rollout_id": str(n),
                 "problem_id": str(n),
+                "kind": "wrong",
                 "prompt_ids": prompt.tolist(),
                 "teacher_prompt_ids": [*prompt.tolist(), *more.tolist()],
                 "response_ids": draw.integers(0, vocabulary, length).tolist(),
@@ -103,7 +104,7 @@ def our_step(case: str, model: Any, rows: Any, batch_tokens: int) -> Any:
     else:
         targets = "hidden" if "hidden" in case else "topk"
         scored: Any = score_rows(
-            rows, mix, mix, ScoreSettings(targets, "student", TOP_K, batch_tokens)
+            rows, mix, mix, ScoreSettings(targets, "student", TOP_K, batch_tokens, "keep")
         )
         rows = scored
         teacher = Teacher(mix.head()) if targets == "hidden" else None

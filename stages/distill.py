@@ -15,7 +15,7 @@ from rosd_core.config.params import Params
 from rosd_core.distill.optimizer_state import STATE_FILE, state_to_save
 from rosd_core.distill.processes import processes
 from rosd_core.distill.steps import step_rows
-from rosd_core.distill.targets import Objective, refuse_unscored
+from rosd_core.distill.targets import LEFT_OUT, Objective, refuse_unscored
 from rosd_core.distill.train import Optimization, log_rows, summarise, train
 from rosd_core.forward.teachers import FOLDER, advance_ema, open_teacher, teacher_shares
 from rosd_core.losses.token_losses import LOSSES, LossSettings
@@ -41,7 +41,8 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     pad = pad_id(tokenizer)
     optimization = Optimization(**p.values_for(Optimization))
     settings = LossSettings(**s.values_for(LossSettings) | p.values_for(LossSettings))
-    rows = ([r for r in rows if r["status"] != "too_long"] for rows in row_groups("scores", table))
+    groups = row_groups("scores", table)
+    rows = ([r for r in rows if r["status"] not in LEFT_OUT] for rows in groups)
     steps = step_rows(rows, p.rows_per_step, seed, p.shuffle)
     with processes(params.machine.device) as (device, writes):
         student = open_student(start, device, p.new_adapter, paths.root, seed)
@@ -59,7 +60,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
                 if s.teacher == "ema":
                     advance_ema(shares[0][0], student, s.ema_rate, target / FOLDER)
             write_csv(pl.DataFrame(log_rows(logs)), paths.curve(iteration), 6, scientific=True)
-            trained = status.total() - status["too_long"]
+            trained = status.total() - sum(status[name] for name in LEFT_OUT)
             write_json(paths.metrics("distill", iteration), summarise(logs, trained))
 
 

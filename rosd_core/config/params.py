@@ -153,6 +153,8 @@ class Score(Section):
     autocast: Literal["none", "bfloat16"]
     lift: Literal["stop", "warn", "off"]
     lift_confidence: Annotated[float, Field(gt=0, lt=1)]
+    row_lift: Literal["keep", "drop"]
+    teacher_samples: Annotated[int, Field(ge=0)]
     shard_rows: Positive
 
     @model_validator(mode="after")

@@ -106,15 +106,19 @@ def collate(batch: Batch, objective: Objective, device: torch.device) -> Targets
     return Targets(**tensors)
 
 
+LEFT_OUT = ("too_long", "negative_lift")  # the status of rows that are not trained on
+
+
 def refuse_unscored(status: Mapping[str, int], loss: str) -> None:
     """Raises RosdError where there is nothing to train on, or no teacher for the loss; `status`
     counts the rows of scores.parquet by status.
     """
-    if not any(count for name, count in status.items() if name != "too_long"):
+    if not any(count for name, count in status.items() if name not in LEFT_OUT):
+        counts = ", ".join(f"{status.get(name, 0)} are {name}" for name in LEFT_OUT)
         raise RosdError(
-            f"all {status.get('too_long', 0)} rows of scores.parquet are too_long: teacher prompt "
-            "and response exceed the model's context. Lower score.max_prompt_tokens or "
-            "rollout.max_new_tokens."
+            f"no row of scores.parquet can be trained on: {counts}. too_long: teacher prompt and "
+            "response exceed the model's context; lower score.max_prompt_tokens or "
+            "rollout.max_new_tokens. negative_lift: see score.row_lift."
         )
     missing = status.get("no_teacher", 0)
     if LOSSES[loss].needs_teacher and missing:

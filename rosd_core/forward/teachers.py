@@ -59,6 +59,12 @@ def load_mix(
     return ModelMix(tuple(parts), pad_id)
 
 
+def load_pair(start: Path, shares: Shares, device: str, pad_id: int) -> tuple[ModelMix, ModelMix]:
+    """The student in `start`, and its teacher; what they have in common is loaded once."""
+    student = load_mix([(start, 1.0)], device, pad_id)
+    return student, load_mix(shares, device, pad_id, {start: student.parts[0]})
+
+
 def open_teacher(
     shares: Shares, device: str, pad_id: int, student: Student, targets: str
 ) -> Teacher | None:

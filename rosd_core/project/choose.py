@@ -48,7 +48,7 @@ def length_choices(
     prompt = up(longest, 32)
     why_prompt = f"the longest prompt has {longest} tokens"
     new, why_new = _new_tokens(lengths, device, max_new_tokens)
-    answer = 192 if device == "cpu" else 512
+    answer = 160 if device == "cpu" else 512
     reflection = up(prompt + 2 * new + lengths.reflection, 32)
     teacher = up(prompt + max(answer, new) + lengths.idea, 32)
     needed = max(prompt + new, reflection + answer, teacher + new)
@@ -205,5 +205,6 @@ def reflection_choices(model: ModelFacts) -> list[Choice]:
             "forced",
             "models below 3 B parameters seldom write the tags by themselves",
         ),
+        Choice("reflect.idea_chars", [16, 200], "a sentence or two: small models do not stop"),
         Choice("reflect.attempts", 1, "a forced answer can always be read"),
     ]

@@ -2,17 +2,16 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 
 COLUMNS = ["kind", "status", "skip_reason", "repairs", "attempts", "answer_tokens", "shortened"]
 
-Counts = dict[str, float | dict[str, int] | None]
 
-
-def reflection_metrics(rows: pl.DataFrame) -> Counts:
-    """Metrics of the stage, from COLUMNS. `readable_share` is the share of the reflections that have what
-    their kind needs (status ok), null without any.
+def reflection_metrics(rows: pl.DataFrame) -> dict[str, Any]:
+    """Metrics of the stage, from COLUMNS. `readable_share` is the share of the reflections that
+    have what their kind needs (status ok), null without any.
     """
     asked = rows.filter(pl.col("status") != "skipped")
     wrong = asked.filter(kind="wrong")

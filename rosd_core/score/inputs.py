@@ -1,7 +1,8 @@
 """What the teacher reads: its prompt, and the very same response tokens as the student."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,24 @@ import polars as pl
 from rosd_core.errors import RosdError
 from rosd_core.prompts.fit import FittedPrompt, PromptBuilder
 from rosd_core.prompts.thinking import without_thinking
-from rosd_core.tables.io import join_rows
+from rosd_core.tables.io import join_rows, read_rows
 from rosd_core.tables.row_types import ScoreInput
 
-STATUS_COLUMNS = ["rollout_id", "status", "skip_reason"]
+STATUS_COLUMNS = [
+    "rollout_id", "problem_id", "kind", "teacher_context", "status", "skip_reason",
+]  # fmt: skip
 
 # what helps where most rows are skipped for a reason
 HINTS = {
     "no_success": "No group has a correct response: take easier problems, or raise "
     "rollout.group_size or rollout.max_new_tokens; see rollouts.answer_format, too.",
+    "not_in_file": "The table reflect.file has no row for these rollouts.",
     "disabled": "Reflections are off: set reflect.enabled, or another align.teacher_context.",
     "no_idea": "Read raw in reflections.parquet, and change prompts.reflect_wrong.",
     "no_quote": "Read raw in reflections.parquet, and change prompts.reflect_wrong or set "
-    "reflect.constrain.",
+    "reflect.contract.",
     "truncated": "Reflections end too early: raise reflect.max_new_tokens.",
-    "quote_not_found": "Set reflect.constrain or align.quote_not_found, or lower "
+    "quote_not_found": "Set reflect.contract or align.quote_not_found, or lower "
     "align.fuzzy_threshold.",
     "lone_success": "No group has two correct responses: raise rollout.group_size.",
     "no_contrast": "All responses of a group have the same reward: raise rollout.group_size.",
@@ -46,6 +50,22 @@ def supervised_ids(alignments: pl.DataFrame, file: Path) -> list[str]:
         hint = HINTS.get(counts[0][0], "") if counts else ""
         raise RosdError(f"{file}: none of {len(alignments)} rows is supervised: {reasons}. {hint}")
     return ids
+
+
+@dataclass(frozen=True)
+class InputReader:
+    """Reads rows of the tables `alignments`, `rollouts` and `reflections`, named in `files`."""
+
+    problems: pl.DataFrame
+    files: Mapping[str, Path]
+    builder: PromptBuilder
+
+    def read(self, ids: Sequence[str]) -> list[ScoreInput]:
+        """What the teacher reads for these rollouts."""
+        rows = {name: read_rows(name, file, ids) for name, file in self.files.items()}
+        peer_ids = rows["reflections"]["peer_id"].drop_nulls().to_list()
+        peers = read_rows("rollouts", self.files["rollouts"], peer_ids)
+        return score_inputs(self.problems, **rows, peers=peers, builder=self.builder)
 
 
 def score_inputs(
@@ -70,6 +90,7 @@ def score_inputs(
             {
                 "rollout_id": alignment["rollout_id"],
                 "problem_id": alignment["problem_id"],
+                "kind": alignment["kind"],
                 "prompt_ids": rollout["prompt_ids"],
                 "teacher_prompt_ids": prompt.ids,
                 "shortened": prompt.shortened,

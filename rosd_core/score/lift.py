@@ -13,7 +13,7 @@ negative lift teaches the student its errors.
 Dimension names: P problem.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,21 +21,31 @@ import polars as pl
 
 from rosd_core.errors import RosdError
 from rosd_core.resampling import percentile_interval, resampled_means
+from rosd_core.tables.row_types import ScoreRow
 
 RESAMPLES = 2000
 
 Lift = dict[str, float | int | None]
 
 
-def read_gains(scores: Path, alignments: Path) -> pl.DataFrame:
+def read_gains(scores: Path) -> pl.DataFrame:
     """problem_id, kind (correct | wrong) and gain of every scored row; only these are in memory."""
     gain = pl.col("teacher_logp").list.sum() - pl.col("student_logp").list.sum()
     tokens = pl.col("teacher_logp").list.len()
     rows = pl.scan_parquet(scores).filter(tokens > 0)
-    kinds = pl.scan_parquet(alignments).select("rollout_id", "kind")
-    gains = rows.select("rollout_id", "problem_id", (gain / tokens).alias("gain"))
-    joined = gains.join(kinds, "rollout_id", maintain_order="left")
-    return joined.select("problem_id", "kind", "gain").collect(engine="streaming")
+    gains = rows.select("problem_id", "kind", (gain / tokens).alias("gain"))
+    return gains.collect(engine="streaming")
+
+
+def drop_negative(rows: Sequence[ScoreRow]) -> None:
+    """Set the status `negative_lift` on scored rows of wrong rollouts whose gain is positive: their
+    own idea makes the error likelier. They keep their numbers, and distill leaves them out.
+    """
+    for row in rows:
+        if row["status"] == "scored" and row["kind"] == "wrong":
+            gain = np.mean(np.asarray(row["teacher_logp"]) - np.asarray(row["student_logp"]))
+            if gain > 0:
+                row["status"] = "negative_lift"
 
 
 def lift_metrics(gains: pl.DataFrame, confidence: float) -> Lift:
@@ -73,20 +83,40 @@ def _interval(gains: pl.DataFrame, confidence: float) -> tuple[float, float]:
 
 
 def check_lift(metrics: Mapping[str, float | int | None], policy: str) -> str | None:
-    """A message where the whole interval of the lift is below 0: raised as RosdError with policy
-    `stop`, returned with `warn`. None where there is nothing to say, or with `off`.
+    """A message where the whole interval of the lift, or of the teacher's accuracy minus the
+    student's, is below 0: raised as RosdError with policy `stop`, returned with `warn`. None where
+    there is nothing to say, or with `off`.
     """
-    high = metrics["lift_high"]
-    if policy == "off" or high is None or high >= 0:
+    signs = [text for text in (_low_lift(metrics), _low_accuracy(metrics)) if text]
+    if policy == "off" or not signs:
         return None
     message = (
-        f"the teacher is worse than the student: its lift is {metrics['lift']:.3f} nats per token "
-        f"[{metrics['lift_low']:.3f}, {high:.3f}] (gain of correct responses "
-        f"{metrics['correct_gain']:.3f}, of wrong ones {metrics['wrong_gain']:.3f}), so distilling "
-        "toward it would do harm. Read some ideas in reflections.parquet. Try clearer "
-        "prompts.reflect_wrong and prompts.with_idea, or align.teacher_context peer or reference. "
-        "`score.lift: warn` continues nevertheless."
+        f"the teacher is worse than the student: {'; '.join(signs)}. Distilling toward it would do "
+        "harm. Read some ideas in reflections.parquet. Try clearer prompts.reflect_wrong and "
+        "prompts.with_idea, or align.teacher_context peer or reference (`rosd method "
+        "rosd-no-idea`). `score.lift: warn` continues nevertheless."
     )
     if policy == "stop":
         raise RosdError(message)
     return message
+
+
+def _low_lift(metrics: Mapping[str, float | int | None]) -> str | None:
+    high = metrics["lift_high"]
+    if high is None or high >= 0:
+        return None
+    return (
+        f"its lift is {metrics['lift']:.3f} nats per token [{metrics['lift_low']:.3f}, {high:.3f}] "
+        f"(gain of correct responses {metrics['correct_gain']:.3f}, of wrong ones "
+        f"{metrics['wrong_gain']:.3f})"
+    )
+
+
+def _low_accuracy(metrics: Mapping[str, float | int | None]) -> str | None:
+    high = metrics.get("accuracy_difference_high")
+    if high is None or high >= 0:
+        return None
+    return (
+        f"it solves {metrics['teacher_accuracy']:.0%} of {metrics['teacher_samples']} problems, "
+        f"the student {metrics['student_accuracy']:.0%}"
+    )

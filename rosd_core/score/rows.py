@@ -14,6 +14,7 @@ from rosd_core.forward.hidden_states import ModelMix
 from rosd_core.forward.packing import batches, pack_row, sampled_tokens
 from rosd_core.losses.support import tail_logp
 from rosd_core.score.comparison import Comparison, compare
+from rosd_core.score.lift import drop_negative
 from rosd_core.tables.bfloat16 import to_bfloat16
 from rosd_core.tables.row_types import ScoreInput, ScoreRow
 
@@ -26,6 +27,7 @@ class ScoreSettings:
     support: str
     top_k: int
     batch_tokens: int
+    row_lift: str
 
 
 def unscored(row: ScoreInput, status: str, support: str) -> ScoreRow:
@@ -90,6 +92,8 @@ def score_rows(
             student_NH, heads[0], teacher_NH, heads[1], token_N, support, settings.top_k
         )
         _fill([scored[b] for b in batch], found, teacher_NH, settings.targets)
+    if settings.row_lift == "drop":
+        drop_negative(scored)
     return rows
 
 

@@ -4,7 +4,8 @@ The lift (see `lift`) needs no sampling, but is indirect. Here the teacher answe
 from its own prompt, once each, as the student did in rollout, and the grader judges.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,10 +15,11 @@ from rosd_core.errors import RosdError
 from rosd_core.forward.teachers import Shares
 from rosd_core.prompts.chat import decode
 from rosd_core.resampling import bootstrap_interval
-from rosd_core.rollout.rows import grade
+from rosd_core.rollout.rows import grade, problem_rows
 from rosd_core.sampling.engine import Decoding, Engine, Request
 from rosd_core.seeds import row_seed
-from rosd_core.tables.row_types import ProblemRow, ScoreInput
+from rosd_core.tables.io import read_table
+from rosd_core.tables.row_types import ScoreInput
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -39,40 +41,41 @@ def rows_to_sample(alignments: pl.DataFrame, count: int, seed: int) -> list[str]
     return [rollout_id for _, rollout_id in chosen[:count]]
 
 
-def the_one_folder(shares: Shares) -> str:
+def the_one_folder(shares: Shares) -> Path:
     """The folder of a teacher of one set of weights. Raises RosdError for a mix."""
     if len(shares) != 1:
         raise RosdError(
             "score.teacher_samples: a teacher that mixes two models cannot be sampled from; set it "
             "to 0, or another score.teacher."
         )
-    return str(shares[0][0])
+    return shares[0][0]
 
 
 def teacher_accuracy(
     inputs: Sequence[ScoreInput],
-    problems: Mapping[str, ProblemRow],
-    student: Mapping[str, float],
+    problems: pl.DataFrame,
+    rollouts: Path,
+    confidence: float,
     engine: Engine,
     tokenizer: "PreTrainedTokenizerBase",
     decoding: Decoding,
-    seed: int,
-    confidence: float,
 ) -> dict[str, float | int]:
     """Accuracy of teacher and student on the problems of the inputs, and the bootstrap interval of
-    the difference over problems. `student` holds the share of correct rollouts of each problem.
+    the difference over problems. The student's is that of its rollouts on each of them, from the
+    table at `rollouts`.
     """
     requests = [
-        Request(
-            r["rollout_id"], r["teacher_prompt_ids"], row_seed(seed, "teacher", r["rollout_id"])
-        )
+        Request(r["rollout_id"], r["teacher_prompt_ids"], row_seed(0, "teacher", r["rollout_id"]))
         for r in inputs
     ]
     texts = [decode(tokenizer, done.token_ids) for done in engine.generate(requests, decoding)]
     if not inputs:
         return {"teacher_samples": 0}
     names = [row["problem_id"] for row in inputs]
-    verdicts = [grade(problems[n], text) for n, text in zip(names, texts, strict=True)]
+    asked = {row["problem_id"]: row for row in problem_rows(problems)}
+    success = read_table("rollouts", rollouts, ["problem_id", "success"])
+    student = dict(success.group_by("problem_id").agg(pl.col("success").mean()).iter_rows())
+    verdicts = [grade(asked[name], text) for name, text in zip(names, texts, strict=True)]
     teacher_P = np.array([verdict.success for verdict in verdicts], dtype=float)
     student_P = np.array([student[name] for name in names])
     difference = bootstrap_interval(teacher_P - student_P, confidence, RESAMPLES, seed=0)

@@ -201,6 +201,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "scores": _schema(
         _ROLLOUT_ID,
         _PROBLEM_ID,
+        _field("kind", _STR, "wrong|correct", "from the reflection"),
         _field("prompt_ids", _IDS, "token ids", "the student's plain prompt"),
         _field(
             "teacher_prompt_ids",
@@ -259,7 +260,9 @@ SCHEMAS: dict[str, pa.Schema] = {
             _STR,
             "enum",
             "scored | deferred (the teacher is run by distill) | no_teacher (context none) | "
-            "too_long (teacher prompt and response exceed the model's context)",
+            "too_long (teacher prompt and response exceed the model's context) | negative_lift "
+            "(its own idea makes the error likelier, see score.row_lift); the last two are not "
+            "trained on",
         ),
     ),
     "evaluation": _schema(

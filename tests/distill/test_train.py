@@ -218,8 +218,9 @@ def test_a_divergence_needs_a_teacher():
     refuse_unscored({"no_teacher": 1}, "policy_gradient")
     with pytest.raises(RosdError, match=r"1 rows of scores\.parquet have no teacher"):
         refuse_unscored({"no_teacher": 1, "scored": 3}, "divergence")
-    with pytest.raises(RosdError, match=r"all 2 rows of scores\.parquet are too_long"):
-        refuse_unscored({"too_long": 2}, "divergence")
+    counts = r"no row of scores\.parquet .* 2 are too_long, 1 are negative_lift"
+    with pytest.raises(RosdError, match=counts):
+        refuse_unscored({"too_long": 2, "negative_lift": 1}, "divergence")
 
 
 def test_steps_shuffle_within_a_group_and_cut_across_groups():

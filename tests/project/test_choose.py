@@ -31,16 +31,16 @@ def test_lengths_fit_the_data():
     # 130 up to a multiple of 32; the 95th percentile of 20 solutions is the 19th: 10, twice is 20
     assert found["rollout.max_prompt_tokens"] == 160
     assert found["rollout.max_new_tokens"] == 32
-    # 160 + 2 x 32 + 60 = 284, up to 288; the teacher: 160 + max(192, 32) + 7 = 359, up to 384
+    # 160 + 2 x 32 + 60 = 284, up to 288; the teacher: 160 + max(160, 32) + 7 = 327, up to 352
     assert found["reflect.max_prompt_tokens"] == 288
-    assert found["reflect.max_new_tokens"] == 192
-    assert found["score.max_prompt_tokens"] == 384
+    assert found["reflect.max_new_tokens"] == 160
+    assert found["score.max_prompt_tokens"] == 352
     assert found["evaluate.max_prompt_tokens"] == 160
 
 
 def test_a_short_context_is_refused_with_the_numbers():
     small = ModelFacts(**{**SMOL.__dict__, "context": 256})
-    with pytest.raises(RosdError, match=r"context of 256 tokens.*need 480"):  # 288 + 192
+    with pytest.raises(RosdError, match=r"context of 256 tokens.*need 448"):  # 288 + 160
         length_choices(LENGTHS, small, "cpu", None)
     shorter = values(length_choices(LENGTHS, SMOL, "cpu", 16))
     assert shorter["rollout.max_new_tokens"] == 16
@@ -63,17 +63,17 @@ def test_batches_are_bounded_by_memory_and_hold_a_row():
     # half of (8.59 - 2.15) GB holds 2054 tokens, so 2048
     assert SMOL.activation_bytes == 1566720
     assert found["distill.batch_tokens"] == 2048
-    # no memory left at all: still the longest row, 384 + 32
-    assert values(batch_choices(lengths, SMOL, 2**30))["distill.batch_tokens"] == 416
+    # no memory left at all: still the longest row, 352 + 32
+    assert values(batch_choices(lengths, SMOL, 2**30))["distill.batch_tokens"] == 384
 
 
 def test_problems_are_as_many_as_the_time_allows():
     lengths = length_choices(LENGTHS, SMOL, "cpu", None)
-    # rollout, score (student) and distill read 160 + 32, five passes; reflect 288 + 192; the
-    # teacher 384 + 32: 960 + 480 + 416
-    assert rollout_tokens(lengths) == 1856
-    # 2 x 134515008 x 1856 = 4.99e11 operations a rollout; 15 minutes at 20 GFLOP/s pay for 36, of
-    # groups of 4: 9 problems
+    # rollout, score (student) and distill read 160 + 32, five passes; reflect 288 + 160; the
+    # teacher 352 + 32: 960 + 448 + 384
+    assert rollout_tokens(lengths) == 1792
+    # 2 x 134515008 x 1792 = 4.82e11 operations a rollout; 15 minutes at 20 GFLOP/s pay for 37: nine
+    # groups of 4
     found = values(step_choices(400, lengths, SMOL, 20e9, 15))
     assert found["rollout.group_size"] == 4
     assert found["rollout.problems"] == 9
@@ -81,10 +81,10 @@ def test_problems_are_as_many_as_the_time_allows():
     assert found["distill.rows_per_step"] == 8
     assert found["distill.warmup_steps"] == 1
     assert found["distill.learning_rate"] == 5e-5  # 1e-5 x sqrt(4e9 / 1.345e8) = 5.45e-5, capped
-    # ten times as fast: 360 rollouts, 45 groups of 8
+    # ten times as fast: 373 rollouts, 46 groups of 8
     faster = values(step_choices(400, lengths, SMOL, 200e9, 15))
-    assert (faster["rollout.group_size"], faster["rollout.problems"]) == (8, 45)
-    assert faster["distill.rows_per_step"] == 32  # 360 / 8 = 45, down to a power of two
+    assert (faster["rollout.group_size"], faster["rollout.problems"]) == (8, 46)
+    assert faster["distill.rows_per_step"] == 32  # 368 / 8 = 46, down to a power of two
     assert values(step_choices(12, lengths, SMOL, 200e9, 15))["rollout.problems"] == 12
 
 

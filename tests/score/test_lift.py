@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from rosd_core.errors import RosdError
-from rosd_core.score.lift import check_lift, lift_metrics, read_gains
+from rosd_core.score.lift import check_lift, drop_negative, lift_metrics, read_gains
 
 
 def lift(correct, wrong):
@@ -18,18 +18,17 @@ def lift(correct, wrong):
 
 
 def test_gains_are_means_over_supervised_tokens(tmp_path):
-    scores, alignments = tmp_path / "scores.parquet", tmp_path / "alignments.parquet"
+    scores = tmp_path / "scores.parquet"
     pl.DataFrame(
         {
             "rollout_id": ["p/0", "p/1", "p/2"],
             "problem_id": ["p"] * 3,
+            "kind": ["correct", "wrong", "correct"],
             "student_logp": [[-1.0, -1.0], [-1.0], []],
             "teacher_logp": [[-1.5, -0.7], [-3.0], []],  # the last row has no teacher
         }
     ).write_parquet(scores)
-    kinds = {"rollout_id": ["p/2", "p/1", "p/0"], "kind": ["correct", "wrong", "correct"]}
-    pl.DataFrame(kinds).write_parquet(alignments)
-    found = read_gains(scores, alignments)
+    found = read_gains(scores)
     assert found["kind"].to_list() == ["correct", "wrong"]
     assert found["gain"].to_list() == pytest.approx([-0.1, -2.0])
 
@@ -67,3 +66,26 @@ def test_without_one_of_the_kinds_there_is_no_lift():
     for found in (lift([0.0], []), lift([], [1.0]), lift([], [])):
         assert found["lift"] is None
         assert check_lift(found, "stop") is None
+
+
+def test_rows_whose_own_idea_makes_the_error_likelier_are_marked():
+    def row(kind, student, teacher, status="scored"):
+        return {"kind": kind, "student_logp": student, "teacher_logp": teacher, "status": status}
+
+    rows = [
+        row("wrong", [-2.0, -1.0], [-1.0, -1.5]),  # gain (1 - 0.5) / 2 > 0
+        row("wrong", [-1.0, -1.0], [-0.5, -2.0]),  # gain (0.5 - 1) / 2 < 0
+        row("correct", [-1.0], [-2.0]),
+        row("wrong", [], [], "too_long"),
+    ]
+    drop_negative(rows)  # pyright: ignore[reportArgumentType] (parts of rows)
+    assert [r["status"] for r in rows] == ["negative_lift", "scored", "scored", "too_long"]
+
+
+def test_a_teacher_that_solves_less_stops_the_run():
+    found = lift(correct=[0.0] * 4, wrong=[-0.5] * 4)
+    accuracy = {"teacher_samples": 20, "teacher_accuracy": 0.1, "student_accuracy": 0.45}
+    worse = found | accuracy | {"accuracy_difference_high": -0.2}
+    with pytest.raises(RosdError, match="solves 10% of 20 problems, the student 45%"):
+        check_lift(worse, "stop")
+    assert check_lift(worse | {"accuracy_difference_high": 0.1}, "stop") is None

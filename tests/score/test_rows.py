@@ -35,6 +35,7 @@ def tables(positions=(2, 3), status="supervised", context="idea"):
         {
             "rollout_id": ["p/0"],
             "problem_id": ["p"],
+            "kind": ["wrong"],
             "status": [status],
             "teacher_context": [context],
             "weight": [1.0],
@@ -58,7 +59,7 @@ def inputs(tokenizer, *args, **changes):
 def scored(row_input, tiny, support) -> dict[str, Any]:
     """Its score row; student and teacher are the same model."""
     mix = ModelMix((MixPart(tiny),), 0)
-    (row,) = score_rows([row_input], mix, mix, ScoreSettings("topk", support, 4, 100))
+    (row,) = score_rows([row_input], mix, mix, ScoreSettings("topk", support, 4, 100, "keep"))
     return dict(row)
 
 
@@ -148,7 +149,7 @@ def test_batches_do_not_change_the_scores(tiny, tokenizer):
     rows: Any = [row_input | {"teacher_prompt_ids": [5] * n} for n in (3, 30, 60)]
     mix = ModelMix((MixPart(tiny),), 0)
     whole, single = (
-        score_rows(rows, mix, mix, ScoreSettings("topk", "student", 4, tokens))
+        score_rows(rows, mix, mix, ScoreSettings("topk", "student", 4, tokens, "keep"))
         for tokens in (10_000, 1)
     )
     for one, other in zip(whole, single, strict=True):
