@@ -174,7 +174,9 @@ def preset(names: list[str], params: ParamsFile = DEFAULT_PARAMS) -> None:
     with _messages("preset"):
         from rosd_core.config.presets import apply_presets, missing_files
 
-        missing = missing_files(apply_presets(params, root / "presets", names), root)
+        shipped = Path(__file__).resolve().parent.parent / "presets"
+        folder = root / "presets" if (root / "presets").is_dir() else shipped
+        missing = missing_files(apply_presets(params, folder, names), root)
     typer.echo(f"{params}: preset is {' '.join(names)}")
     for file in missing:
         typer.echo(f"  not there yet: {file}")

@@ -100,7 +100,7 @@ def read_data(options: Options) -> Data:
     entry = {"task": entry.pop("task"), "train": "all", "test": size, **entry}
     seen: set[str] = set()
     test, train = (
-        choose(name, split, source_rows(entry, split, count, seed), count, seed, seen)[0]
+        choose(name, split, source_rows(name, entry, split, count, seed), count, seed, seen)[0]
         for split, count in (("test", size), ("train", None))
     )
     if not train:

@@ -50,8 +50,9 @@ def forced_grammar(
     None as `response`: an idea alone, for reflections on correct responses.
 
     A quote is a run of whole words of the response, of `quote_chars` characters (least, most); a
-    word longer than that is cut into pieces. An idea is one paragraph of `idea_chars`
-    characters without `<`, so that the closing tag always comes. None for a response of which nothing can be quoted.
+    word longer than that is cut into pieces. An idea is one paragraph of `idea_chars` characters
+    without `<`, so that the closing tag always comes. None for a response of which nothing can be
+    quoted.
     """
     idea = f"IDEA: /\\S[^<\\n]{{{idea_chars[0] - 1},{idea_chars[1] - 1}}}/\n"
     if response is None:

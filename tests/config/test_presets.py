@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from rosd_core.config.load import load_params
 from rosd_core.config.presets import apply_presets, combine, missing_files, names, overlay
 from rosd_core.errors import RosdError
 from rosd_core.tables.io import read_table, write_table
@@ -53,6 +54,20 @@ def test_each_published_run_is_valid_and_holds_the_published_values(tmp_path, mo
     assert not any(p.prompts.thinking.model_dump().values())
     assert p.machine.device == "cuda"
     assert file.read_text().count("#") >= comments - 5  # comments of what was replaced may go
+
+
+def test_prompts_hardware_and_data_can_be_had_alone(tmp_path):
+    file = write_params(tmp_path, {})
+    before = load_params(file)
+    after = apply_presets(file, PRESETS, ["prompts"])
+    assert "<error_quote>" in after.prompts.reflect_wrong
+    assert after.model_copy(update={"prompts": before.prompts}) == before
+    after = apply_presets(file, PRESETS, ["gpu"])
+    assert (after.machine.device, after.distill.autocast) == ("cuda", "bfloat16")
+    assert after.prepare == before.prepare
+    assert apply_presets(file, PRESETS, ["cpu"]).distill == before.distill
+    after = apply_presets(file, PRESETS, ["sciknoweval", "biology"])
+    assert after.prepare.trained() == ["biology"]
 
 
 def test_unknown_names_and_bad_values_leave_params_as_they_were(tmp_path):
@@ -170,4 +185,5 @@ def test_the_shape_of_each_preset_runs_with_a_tiny_random_model(tmp_path, tokeni
 
 
 def test_the_list_of_presets_is_that_of_the_folder():
-    assert names(PRESETS) == sorted(["published", *SETS, *MODELS])
+    parts = ["cpu", "gpu", "prompts", "sciknoweval"]
+    assert names(PRESETS) == sorted([*parts, "published", *SETS, *MODELS])

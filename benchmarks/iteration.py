@@ -1,0 +1,162 @@
+"""One whole iteration of SDPO: our stages and TRL's SDPOTrainer on the same model and prompts.
+
+    python benchmarks/iteration.py MODEL [--problems 8] [--group 8] [--tokens 48]
+
+MODEL is a folder; the problems are those of examples/smollm2. Both sample problems x group
+responses of at most `tokens` tokens, let a teacher read a correct response of the group, and make
+one optimizer step, in fp32 on one thread. Ours is the sum of five processes, their starts included.
+Needs `pip install -e '.[trl]'`. Printed are wall time, CPU time and most memory; the ratios count.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ROOT = Path(__file__).resolve().parent.parent
+STAGES = ("rollout", "reflect", "align", "score", "distill")
+
+# what runs in a process of its own, with its arguments as JSON
+TRL = """
+import json, sys
+from pathlib import Path
+import torch
+from datasets import Dataset
+from trl.experimental.sdpo import SDPOConfig, SDPOTrainer
+from rosd_core.graders.graders import GRADERS
+from rosd_core.models.loading import load_model
+
+a = json.loads(sys.argv[1])
+torch.set_num_threads(1)
+model, tokenizer = load_model(Path(a["model"]), "cpu")
+rows = Dataset.from_list([{"prompt": p, "answer": g} for p, g in a["problems"]])
+
+def reward(completions, answer, **_):
+    texts = [c[0]["content"] for c in completions]
+    return [GRADERS["answer_line"](t, {"answer": g}).reward for t, g in zip(texts, answer)]
+
+config = SDPOConfig(
+    output_dir=a["out"], max_steps=1, num_generations=a["group"],
+    per_device_train_batch_size=a["group"], gradient_accumulation_steps=len(a["problems"]),
+    max_completion_length=a["tokens"], temperature=a["temperature"], learning_rate=1e-5,
+    distillation_mode="topk_logits", distillation_topk=16, distillation_alpha=0.5,
+    distillation_add_tail=True, teacher_model_kind="base", use_cpu=True, bf16=False, fp16=False,
+    gradient_checkpointing=False, report_to=[], save_strategy="no", logging_steps=1,
+)
+trainer = SDPOTrainer(
+    model=model, reward_funcs=reward, args=config, train_dataset=rows, processing_class=tokenizer
+)
+trainer.train()
+"""
+
+
+@dataclass(frozen=True)
+class Use:
+    """What a process used."""
+
+    wall: float
+    cpu: float
+    gib: float
+
+
+def run(command: list[str], folder: Path) -> Use:
+    """Run a command to its end; one thread. Exits where it fails."""
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    env |= {"TRL_EXPERIMENTAL_SILENCE": "1", "HF_HUB_OFFLINE": "1"}
+    with (folder / "log.txt").open("a") as log:
+        started = time.perf_counter()
+        process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"{' '.join(command[:4])} ... failed:\n{(folder / 'log.txt').read_text()[-3000:]}")
+    wall = time.perf_counter() - started
+    return Use(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20)
+
+
+def ours(project: Path) -> dict[str, Use]:
+    """The five stages of one iteration."""
+    return {
+        stage: run([sys.executable, "-m", f"stages.{stage}", "i1"], project) for stage in STAGES
+    }
+
+
+def prepared(folder: Path, model: Path, problems: int, group: int, tokens: int) -> Path:
+    """A project whose params are those of the comparison, with its problems."""
+    from rosd_core.config.edit import rewrite
+    from stages.init_project import Options, create
+
+    run([sys.executable, str(ROOT / "examples/smollm2/make_data.py"), str(folder)], folder)
+    columns = {"prompt": "puzzle", "answer": "odd_one", "solution": "worked"}
+    options = Options(
+        model=str(model), revision=None, train=str(folder / "train.jsonl"),
+        test=str(folder / "test.jsonl"), columns=columns, grader=None, method="sdpo", device="cpu",
+        iterations=1, shots=2, max_new_tokens=tokens, minutes=15.0,
+    )  # fmt: skip
+    project = folder / "project"
+    create(project, options)
+
+    def change(data, _yaml) -> None:
+        data["machine"]["threads"] = 1
+        data["rollout"] |= {"problems": problems, "group_size": group, "shard_problems": problems}
+        data["distill"] |= {"rows_per_step": problems * group, "shuffle": "problems"}
+        data["score"] |= {"top_k": 16, "lift": "off", "teacher": "base"}
+
+    rewrite(project / "params.yaml", change)
+    run([sys.executable, "-m", "stages.prepare"], project)
+    return project
+
+
+def trl(folder: Path, model: Path, project: Path, group: int, tokens: int) -> Use:
+    """TRL on the chat messages of the same problems."""
+    import polars as pl
+
+    from rosd_core.config.load import load_params
+    from rosd_core.prompts.templates import Prompts
+    from rosd_core.tables.io import read_table
+
+    params = load_params(project / "params.yaml")
+    prompts = Prompts(params.prompts.only("plain"), False, params.prompts.examples_for("plain"))
+    ids = pl.read_parquet(project / "iterations/i1/rollouts.parquet")["problem_id"].unique()
+    rows = read_table("problems", project / "data/problems.parquet")
+    chosen = rows.filter(pl.col("problem_id").is_in(ids.to_list()))
+    problems = [(prompts.plain(r["prompt"]), r["answer"]) for r in chosen.iter_rows(named=True)]
+    arguments = {
+        "model": str(model), "problems": problems, "group": group, "tokens": tokens,
+        "temperature": params.rollout.temperature, "out": str(folder / "trl"),
+    }  # fmt: skip
+    return run([sys.executable, "-c", TRL, json.dumps(arguments)], folder)
+
+
+def main(
+    model: Path,
+    problems: Annotated[int, typer.Option()] = 8,
+    group: Annotated[int, typer.Option()] = 8,
+    tokens: Annotated[int, typer.Option()] = 48,
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        project = prepared(folder, model.resolve(), problems, group, tokens)
+        used = ours(project)
+        theirs = trl(folder, model.resolve(), project, group, tokens)
+    for stage, use in used.items():
+        print(f"{stage:<10} {use.wall:7.1f} s {use.cpu:7.1f} s CPU {use.gib:5.1f} GiB")
+    wall, cpu = sum(u.wall for u in used.values()), sum(u.cpu for u in used.values())
+    most = max(use.gib for use in used.values())
+    print(f"{'ours':<10} {wall:7.1f} s {cpu:7.1f} s CPU {most:5.1f} GiB")
+    print(f"{'TRL':<10} {theirs.wall:7.1f} s {theirs.cpu:7.1f} s CPU {theirs.gib:5.1f} GiB")
+    print(
+        f"ours / TRL: time {wall / theirs.wall:.2f}, CPU time {cpu / theirs.cpu:.2f}, "
+        f"memory {most / theirs.gib:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)
