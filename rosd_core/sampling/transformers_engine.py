@@ -16,7 +16,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 from rosd_core.errors import RosdError
 from rosd_core.models.loading import context_length, load_model
 from rosd_core.prompts.chat import pad_id
-from rosd_core.sampling.draw import draw, sampling_logp, uniform
+from rosd_core.sampling.draw import greedy, sample, uniform
 from rosd_core.sampling.engine import Completion, Decoding, Request
 
 if TYPE_CHECKING:
@@ -235,13 +235,11 @@ class TransformersEngine:
         if self.masks is not None and any(matchers):
             logits_BV = self.masks.apply(logits_BV, matchers)
         if decoding.temperature == 0:
-            logp_BV = torch.log_softmax(logits_BV.float(), dim=-1)
-            token_B = logp_BV.argmax(-1)
+            token_B, logp_B = greedy(logits_BV)
         else:
             seeds_B = np.array([row.request.seed for row in live.rows], dtype=np.uint64)
-            logp_BV = sampling_logp(logits_BV, decoding.temperature, decoding.top_p)
-            token_B = draw(logp_BV, torch.from_numpy(uniform(seeds_B, step)))
-        logp_B = logp_BV.gather(1, token_B.unsqueeze(1)).squeeze(1)
+            uniforms_B = torch.from_numpy(uniform(seeds_B, step))
+            token_B, logp_B = sample(logits_BV, uniforms_B, decoding.temperature, decoding.top_p)
         sampled = zip(token_B.tolist(), logp_B.tolist(), live.ended_B.tolist(), strict=True)
         for row, (token, logprob, ended) in zip(live.rows, sampled, strict=True):
             if not ended:

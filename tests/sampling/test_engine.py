@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from rosd_core.errors import RosdError
-from rosd_core.sampling.draw import draw, sampling_logp, uniform
 from rosd_core.sampling.engine import Decoding, Request
 from rosd_core.sampling.transformers_engine import TransformersEngine
 
@@ -24,35 +23,6 @@ def requests(count=10):
         prompt = rng.integers(3, 300, 3 + n).tolist()
         rows += [Request(f"{n}/{g}", prompt, 1000 * n + g) for g in range(2)]
     return rows
-
-
-def test_uniform_is_splitmix64():
-    # the published first outputs of SplitMix64 with seed 0
-    for step, word in ((0, 0xE220A8397B1DCDAF), (1, 0x6E789E6AA1B965F4)):
-        expected = (word >> 11) * 2.0**-53
-        assert uniform(np.array([0], dtype=np.uint64), step)[0] == expected
-
-
-def test_draw_by_hand():
-    logp = torch.tensor([0.2, 0.5, 0.3]).log().expand(4, 3)
-    # cumulative 0.2, 0.7, 1.0: the first id whose cumulative probability exceeds u
-    assert draw(logp, torch.tensor([0.0, 0.19, 0.5, 0.99]).double()).tolist() == [0, 0, 1, 2]
-
-
-def test_draw_never_picks_an_impossible_id():
-    logp = torch.tensor([[0.0, 1.0, 0.0]]).log()
-    for u in (0.0, 0.5, 1 - 2**-53):
-        assert draw(logp, torch.tensor([u], dtype=torch.float64)).item() == 1
-
-
-def test_nucleus_by_hand():
-    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
-    # 0.5 + 0.3 reaches 0.7, so two ids stay: 5/8 and 3/8
-    kept = sampling_logp(logits, 1.0, 0.7).exp()[0].tolist()
-    assert kept == pytest.approx([0.625, 0.375, 0, 0])
-    # temperature 1/2 squares: 25, 9, 2.25, 0.25 of 36.5
-    sharp = sampling_logp(logits, 0.5, 1.0).exp()[0].tolist()
-    assert sharp == pytest.approx([25 / 36.5, 9 / 36.5, 2.25 / 36.5, 0.25 / 36.5], rel=1e-5)
 
 
 def test_rows_do_not_depend_on_batch_size_or_order(tiny):
