@@ -31,7 +31,7 @@ def run(params: Params, paths: Paths, model: str) -> None:
         raise RosdError(
             f"{paths.problems}: no problem of split test; set test of a domain in prepare.domains."
         )
-    engine, tokenizer = open_engine(p.engine, folder, params.machine.device, p.batch_rows)
+    engine, tokenizer = open_engine(p.engine, folder, params.machine.device, p.batch_tokens)
     prompts = Prompts.from_params(params.prompts.only("plain"))
     builder = PromptBuilder(prompts, tokenizer, p.max_prompt_tokens)
     decoding = Decoding(p.temperature, p.top_p, p.max_new_tokens)

@@ -32,7 +32,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     set_threads(params.machine.threads)
     problems = read_table("problems", paths.problems)
     rollouts = read_table("rollouts", paths.table("rollouts", iteration))
-    engine, tokenizer = open_engine(p.engine, folder, params.machine.device, p.batch_rows)
+    engine, tokenizer = open_engine(p.engine, folder, params.machine.device, p.batch_tokens)
     prompts = Prompts.from_params(params.prompts.only("reflect_wrong", "reflect_correct"))
     builder = PromptBuilder(prompts, tokenizer, p.max_prompt_tokens)
     peers = choose_peers(rollouts, p.seed, p.enabled, p.peer)

@@ -25,7 +25,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     set_threads(params.machine.threads)
     train = read_table("problems", paths.problems).filter(split="train")
     problems = sample_problems(train, p.problems, p.seed, iteration)
-    engine, tokenizer = open_engine(p.engine, folder, params.machine.device, p.batch_rows)
+    engine, tokenizer = open_engine(p.engine, folder, params.machine.device, p.batch_tokens)
     prompts = Prompts.from_params(params.prompts.only("plain"))
     builder = PromptBuilder(prompts, tokenizer, p.max_prompt_tokens)
     decoding = Decoding(p.temperature, p.top_p, p.max_new_tokens)

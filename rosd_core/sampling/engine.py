@@ -60,11 +60,11 @@ class Engine(Protocol):
 
 
 def open_engine(
-    name: str, folder: Path, device: str, batch_rows: int
+    name: str, folder: Path, device: str, batch_tokens: int
 ) -> tuple[Engine, "PreTrainedTokenizerBase"]:
     """The named engine on the model of a folder, with its tokenizer."""
     if name != "transformers":
         raise RosdError(f"engine {name!r} is unknown; there is: transformers.")
     from rosd_core.sampling.transformers_engine import open_transformers
 
-    return open_transformers(folder, device, batch_rows)
+    return open_transformers(folder, device, batch_tokens)

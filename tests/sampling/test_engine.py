@@ -11,8 +11,8 @@ from rosd_core.sampling.transformers_engine import TransformersEngine
 SAMPLE = Decoding(1.0, 1.0, 12)
 
 
-def make_engine(tiny, batch_rows=64):
-    return TransformersEngine(tiny, [2], 0, batch_rows)
+def make_engine(tiny, batch_tokens=1500):
+    return TransformersEngine(tiny, [2], 0, batch_tokens)
 
 
 def requests(count=10):
@@ -28,11 +28,11 @@ def requests(count=10):
 def test_rows_do_not_depend_on_batch_size_or_order(tiny):
     rows = requests()
     whole = make_engine(tiny).generate(rows, SAMPLE)
-    for size in (1, 3, 7):
+    for size in (1, 50, 130):  # one row, 2 to 3 rows, 5 to 8 rows of 15 to 24 slots
         assert [c.token_ids for c in make_engine(tiny, size).generate(rows, SAMPLE)] == [
             c.token_ids for c in whole
         ]
-    turned = make_engine(tiny, 4).generate(rows[::-1], SAMPLE)
+    turned = make_engine(tiny, 80).generate(rows[::-1], SAMPLE)
     assert [c.token_ids for c in turned[::-1]] == [c.token_ids for c in whole]
     assert len({tuple(c.token_ids) for c in whole}) > 10  # and seeds do matter
 
@@ -64,7 +64,7 @@ def test_greedy_is_that_of_transformers(tiny):
 def test_sampling_follows_the_distribution(tiny):
     prompt = [5, 6, 7]
     rows = [Request(str(n), prompt, n) for n in range(4000)]
-    first = [c.token_ids[0] for c in make_engine(tiny, 4000).generate(rows, Decoding(1.0, 1.0, 1))]
+    first = [c.token_ids[0] for c in make_engine(tiny, 16000).generate(rows, Decoding(1.0, 1.0, 1))]
     with torch.inference_mode():
         p = tiny(torch.tensor([prompt])).logits[0, -1].softmax(-1)
     for token in p.topk(3).indices.tolist():

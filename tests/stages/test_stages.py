@@ -97,7 +97,7 @@ def test_two_clean_runs_are_identical(finished, project):
 
 
 def test_shards_and_batches_do_not_change_the_rollouts(finished, project):
-    changes = SMALL | {"rollout": SMALL["rollout"] | {"shard_problems": 5, "batch_rows": 7}}
+    changes = SMALL | {"rollout": SMALL["rollout"] | {"shard_problems": 5, "batch_tokens": 700}}
     write_params(project, changes)
     run_stage(project, "prepare")
     run_stage(project, "rollout", "i1")
