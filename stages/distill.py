@@ -26,6 +26,7 @@ from rosd_core.prompts.chat import pad_id
 from rosd_core.seeds import row_seed
 from rosd_core.tables.atomic import replacing_folder, write_json
 from rosd_core.tables.io import read_table, row_groups, write_csv
+from rosd_core.tables.progress import Progress, report_steps, silent
 from stages.paths import Paths, set_threads, start_of
 
 
@@ -52,9 +53,9 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         if LOSSES[p.loss].needs_teacher:
             teacher = open_teacher(shares, device, pad, student, s.targets)
         state_from = None if key == "base" else paths.optimizer(key)
-        logs, state = train(
-            student.model, steps, state_from, Objective(settings, teacher), optimization, pad, seed
-        )
+        report = Progress("distill").report if writes else silent
+        seen, objective = report_steps(steps, trained, report), Objective(settings, teacher)
+        logs, state = train(student.model, seen, state_from, objective, optimization, pad, seed)
         if writes:
             with replacing_folder(paths.model(iteration)) as target:
                 save_student(student, tokenizer, target, p.merge)

@@ -19,6 +19,7 @@ from rosd_core.reflect.rows import (
 )
 from rosd_core.sampling.engine import Decoding, open_engine
 from rosd_core.tables.io import read_table
+from rosd_core.tables.progress import Progress
 from rosd_core.tables.row_types import ReflectionRow
 from rosd_core.tables.shards import write_shards
 from stages.paths import Paths, set_threads, start_of
@@ -32,7 +33,8 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     set_threads(params.machine.threads)
     problems = read_table("problems", paths.problems)
     rollouts = read_table("rollouts", paths.table("rollouts", iteration))
-    engine, tokenizer = open_engine(p.engine, folder, params.machine.device, p.batch_tokens)
+    progress, device = Progress("reflections"), params.machine.device
+    engine, tokenizer = open_engine(p.engine, folder, device, p.batch_tokens, progress.report)
     prompts = Prompts.from_params(params.prompts.only("reflect_wrong", "reflect_correct"))
     builder = PromptBuilder(prompts, tokenizer, p.max_prompt_tokens)
     peers = choose_peers(rollouts, p.seed, p.enabled, p.peer)
@@ -43,7 +45,8 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     def work(shard: Sequence[ReflectionTask]) -> list[ReflectionRow]:
         return reflect_rows(shard, engine, tokenizer, decoding, (p.seed, iteration), grammar_of)
 
-    write_shards("reflections", paths.table("reflections", iteration), tasks, p.shard_rows, work)
+    table = paths.table("reflections", iteration)
+    write_shards("reflections", table, tasks, p.shard_rows, work, progress)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from rosd_core.rollout.rows import rollout_requests, rollout_rows, sample_proble
 from rosd_core.sampling.engine import Decoding, open_engine
 from rosd_core.tables.hashing import fingerprint
 from rosd_core.tables.io import read_table
+from rosd_core.tables.progress import Progress
 from rosd_core.tables.row_types import ProblemRow, RolloutRow
 from rosd_core.tables.shards import write_shards
 from stages.paths import Paths, set_threads, start_of
@@ -25,7 +26,8 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     set_threads(params.machine.threads)
     train = read_table("problems", paths.problems).filter(split="train")
     problems = sample_problems(train, p.problems, p.seed, iteration)
-    engine, tokenizer = open_engine(p.engine, folder, params.machine.device, p.batch_tokens)
+    progress, device = Progress("rollouts"), params.machine.device
+    engine, tokenizer = open_engine(p.engine, folder, device, p.batch_tokens, progress.report)
     prompts = Prompts.from_params(params.prompts.only("plain"))
     builder = PromptBuilder(prompts, tokenizer, p.max_prompt_tokens)
     decoding = Decoding(p.temperature, p.top_p, p.max_new_tokens)
@@ -36,7 +38,8 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         completions = engine.generate(requests, decoding)
         return rollout_rows(shard, requests, completions, tokenizer, model_hash, shortened)
 
-    write_shards("rollouts", paths.table("rollouts", iteration), problems, p.shard_problems, work)
+    table = paths.table("rollouts", iteration)
+    write_shards("rollouts", table, problems, p.shard_problems, work, progress)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from rosd_core.score.lift import check_lift, lift_metrics, read_gains
 from rosd_core.score.rows import ScoreSettings, deferred_rows, score_rows
 from rosd_core.tables.atomic import write_json
 from rosd_core.tables.io import read_rows, read_table
+from rosd_core.tables.progress import Progress
 from rosd_core.tables.row_types import ScoreRow
 from rosd_core.tables.shards import write_shards
 from stages.paths import Paths, set_threads, start_of
@@ -41,6 +42,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     settings = ScoreSettings(**p.values_for(ScoreSettings))
     prompts = Prompts.from_params(params.prompts.only("with_idea", "with_solution"))
     builder = PromptBuilder(prompts, tokenizer, p.max_prompt_tokens)
+    progress = Progress("scores")
     models: tuple[ModelMix, ModelMix] | None = None
     if p.targets != "none":
         student = load_mix([(start, 1.0)], device, pad_id(tokenizer))
@@ -55,10 +57,10 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         if models is None:
             return deferred_rows(inputs, folder_context_length(start))
         with low_precision(torch.device(device).type, p.autocast):
-            return score_rows(inputs, *models, settings)
+            return score_rows(inputs, *models, settings, progress.report)
 
     table = paths.table("scores", iteration)
-    write_shards("scores", table, supervised, p.shard_rows, work)
+    write_shards("scores", table, supervised, p.shard_rows, work, progress)
     lift = lift_metrics(read_gains(table, files["alignments"]), p.lift_confidence)
     write_json(paths.metrics("score", iteration), lift)
     if message := check_lift(lift, p.lift):

@@ -20,6 +20,7 @@ from rosd_core.sampling.batches import decode_batches
 from rosd_core.sampling.draw import greedy, sample, uniform
 from rosd_core.sampling.engine import Completion, Decoding, Request
 from rosd_core.sampling.prefill import prefill
+from rosd_core.tables.progress import Report, silent
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
@@ -48,11 +49,15 @@ class _Live:
     mask_BT: torch.Tensor
     ended_B: torch.Tensor
 
+    def running(self) -> int:
+        """How many rows have not ended."""
+        return len(self.rows) - int(self.ended_B.sum())
+
     def drop_ended(self, token_B: torch.Tensor) -> torch.Tensor:
         """Drop the rows that have ended once they are a quarter of the batch; the tokens of the
         rows that are left.
         """
-        if int(self.ended_B.sum()) * 4 < len(self.rows):
+        if self.running() * 4 > len(self.rows) * 3:
             return token_B
         keep = (~self.ended_B).nonzero().squeeze(1)
         self.cache.batch_select_indices(keep)
@@ -74,9 +79,10 @@ class TransformersEngine:
         pad_id: int,
         batch_tokens: int,
         tokenizer: PreTrainedTokenizerBase | None = None,
+        report: Report = silent,
     ) -> None:
         self.model, self.pad_id, self.batch_tokens = model.eval(), pad_id, batch_tokens
-        self.tokenizer, self.masks = tokenizer, None
+        self.tokenizer, self.masks, self.report = tokenizer, None, report
         self.stop_ids = torch.tensor(sorted(stop_ids), device=model.device)
         self.context_length = context_length(model.config)
 
@@ -91,7 +97,9 @@ class TransformersEngine:
             self._refuse_overlong(request, decoding.max_new_tokens)
         prompts, done = [request.prompt_ids for request in requests], {}
         for batch in decode_batches(prompts, decoding.max_new_tokens, self.batch_tokens):
-            completions = self._decode([requests[i] for i in batch], decoding)
+            completions = self._decode(
+                [requests[i] for i in batch], decoding, len(done), len(requests)
+            )
             done |= dict(zip(batch, completions, strict=True))
         return [done[i] for i in range(len(requests))]
 
@@ -119,8 +127,10 @@ class TransformersEngine:
             self.masks = TokenMasks(backend.to_str(), vocabulary, self.stop_ids.tolist())
         return self.masks
 
-    def _decode(self, requests: Sequence[Request], decoding: Decoding) -> list[Completion]:
-        """Decode one batch."""
+    def _decode(
+        self, requests: Sequence[Request], decoding: Decoding, before: int, of: int
+    ) -> list[Completion]:
+        """Decode one batch; of all `of` requests, `before` are done."""
         prompts = [request.prompt_ids for request in requests]
         filled = prefill(self.model, prompts, decoding.max_new_tokens, self.pad_id)
         logits_BV = filled.logits_BV
@@ -128,8 +138,10 @@ class TransformersEngine:
         ended_B = torch.zeros(len(rows), dtype=torch.bool, device=logits_BV.device)
         live = _Live(list(rows), filled.cache, filled.mask_BT, ended_B)
         for step in range(decoding.max_new_tokens):
+            sampled = live.running()
             token_B = self._sample(live, logits_BV, step, decoding)
             live.ended_B = live.ended_B | torch.isin(token_B, self.stop_ids)
+            self.report(before + len(rows) - live.running(), of, sampled)
             if bool(live.ended_B.all()) or step + 1 == decoding.max_new_tokens:
                 break
             logits_BV = self._forward(live, live.drop_ended(token_B))
@@ -186,9 +198,10 @@ def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list
 
 
 def open_transformers(
-    folder: Path, device: str, batch_tokens: int
+    folder: Path, device: str, batch_tokens: int, report: Report
 ) -> tuple[TransformersEngine, PreTrainedTokenizerBase]:
     """The engine on the model of a folder, with its tokenizer."""
     model, tokenizer = load_model(folder, device)
     stops = stop_ids(model, tokenizer)
-    return TransformersEngine(model, stops, pad_id(tokenizer), batch_tokens, tokenizer), tokenizer
+    pad = pad_id(tokenizer)
+    return TransformersEngine(model, stops, pad, batch_tokens, tokenizer, report), tokenizer
