@@ -79,5 +79,5 @@ lock:            ## renew constraints.txt: what a new environment without constr
 	rm -rf .venv-lock
 
 clean:           ## remove what the pipeline made (not models/base, not the environment)
-	rm -rf iterations evaluations curves plots data/problems.parquet models/i[0-9]*
+	rm -rf iterations evaluations curves plots data/problems.parquet models/i[0-9]* optimizers/i[0-9]*
 	rm -rf compare/arms compare/shared compare/work compare/*.csv compare/*.md compare/*.png

@@ -1,76 +1,107 @@
-"""Tokens per second of the CPU engine and of `transformers.generate`, same prompts, one run.
+"""Tokens per CPU second of the engine and of `transformers.generate`, with the same model and
+prompts.
 
-    python benchmarks/engine.py [--threads 1] [--repeats 3]
+    python benchmarks/engine.py                          # the pocket model
+    python benchmarks/engine.py --shape smollm2 --problems 2 --new 48    # minutes
 
-Both sample at temperature 1 until the end token or 64 tokens; the ratio is what counts, seconds
-depend on the machine. The best of the repeats is taken: a shared machine only ever adds time.
+Two workloads: `samples`, where `group` rows of a problem have the same prompt, and `reflections`,
+where they share the first part of it. Every row has `new` tokens. The ratio is what counts: seconds
+depend on the machine. The best of the repeats is taken. Peak memory is that of the process so far.
 """
 
+import resource
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 import typer
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from rosd_core.pocket.world import make_problem
-from rosd_core.prompts.chat import encode_chat
-from rosd_core.sampling.engine import Decoding, Request, open_engine
+from rosd_core.models.loading import load_weights
+from rosd_core.sampling.engine import Decoding, Request
+from rosd_core.sampling.transformers_engine import TransformersEngine
 
 ROOT = Path(__file__).resolve().parent.parent
+NEVER, PAD = -1, 0
+
+
+def random_smollm2() -> PreTrainedModel:
+    """The shape of SmolLM2-135M with random weights."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=49152, hidden_size=576, num_hidden_layers=30, num_attention_heads=9,
+        num_key_value_heads=3, intermediate_size=1536, max_position_embeddings=8192,
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).eval()
+
+
+def make_prompts(
+    vocabulary: int, problems: int, group: int, length: int, shared: float
+) -> list[list[int]]:
+    """Random prompts; those of a problem begin with the same `shared` part."""
+    rng, common = np.random.default_rng(0), round(length * shared)
+    prompts = []
+    for _ in range(problems):
+        first = rng.integers(3, vocabulary, common).tolist()
+        rest = [rng.integers(3, vocabulary, length - common).tolist() for _ in range(group)]
+        prompts += [first + own for own in rest]
+    return prompts
+
+
+def generate(model: PreTrainedModel, prompts: Sequence[list[int]], rows: int, d: Decoding) -> None:
+    """All prompts with `transformers.generate`, `rows` of them at a time."""
+    for start in range(0, len(prompts), rows):
+        ids = torch.tensor(prompts[start : start + rows])
+        model.generate(  # pyright: ignore[reportAttributeAccessIssue] (of every causal model)
+            input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=True, top_k=0,
+            temperature=d.temperature, top_p=d.top_p, pad_token_id=PAD,
+            min_new_tokens=d.max_new_tokens, max_new_tokens=d.max_new_tokens,
+        )  # fmt: skip
 
 
 def main(
-    threads: Annotated[int, typer.Option()] = 1,
-    repeats: Annotated[int, typer.Option()] = 3,
-    problems: Annotated[int, typer.Option()] = 32,
-    group: Annotated[int, typer.Option()] = 8,
+    shape: Annotated[str, typer.Option(help="smollm2: random weights of that shape")] = "",
+    model_folder: Annotated[Path, typer.Option("--model")] = ROOT / "models" / "base",
+    repeats: int = 1,
+    problems: int = 16,
+    group: int = 8,
+    prompt: Annotated[int, typer.Option(help="tokens of a prompt")] = 300,
+    shared: Annotated[float, typer.Option(help="share of it, of reflections")] = 0.6,
+    new: int = 64,
+    top_p: float = 1.0,
+    batch: Annotated[int, typer.Option(help="batch_tokens of the engine")] = 32768,
+    rows: Annotated[int, typer.Option(help="rows of generate; 0: without generate")] = 64,
 ) -> None:
-    torch.set_num_threads(threads)
-    engine, tokenizer = open_engine("transformers", ROOT / "models" / "base", "cpu", 256)
-    prompts = [
-        encode_chat(
-            tokenizer, [{"role": "user", "content": make_problem(5, "chain", "test", n).prompt}]
-        )
-        for n in range(problems)
-    ]
-    requests = [
-        Request(f"{n}/{g}", p, 1000 * n + g) for n, p in enumerate(prompts) for g in range(group)
-    ]
-    model = engine.model  # pyright: ignore[reportAttributeAccessIssue] (of the CPU engine)
-
-    def ours() -> int:
-        return sum(len(c.token_ids) for c in engine.generate(requests, Decoding(1.0, 1.0, 64)))
-
-    def theirs(batch: int) -> int:
-        tokens, rows = 0, [p for p in prompts for _ in range(group)]
-        for start in range(0, len(rows), batch):
-            padded = tokenizer.pad(
-                {"input_ids": rows[start : start + batch]}, padding_side="left", return_tensors="pt"
-            )
-            out = model.generate(
-                **padded,
-                do_sample=True,
-                max_new_tokens=64,
-                top_k=0,
-                pad_token_id=tokenizer.pad_token_id,
-            )
-            new = out[:, padded["input_ids"].shape[1] :]
-            tokens += int((new != tokenizer.pad_token_id).sum())
-        return tokens
-
-    runs = {
-        "ours": ours,
-        "generate, batch 64": lambda: theirs(64),
-        "generate, batch 256": lambda: theirs(256),
-    }
-    best: dict[str, float] = {}
-    for _ in range(repeats):
-        for name, run in runs.items():
-            started = time.perf_counter()
-            best[name] = max(best.get(name, 0.0), run() / (time.perf_counter() - started))
-    for name, rate in best.items():
-        print(f"{name:<20} {rate:8.0f} tokens/s   x{rate / best['generate, batch 64']:.2f}")
+    """Print a Markdown table."""
+    torch.set_num_threads(1)
+    model = random_smollm2() if shape == "smollm2" else load_weights(model_folder, "cpu")
+    engine = TransformersEngine(model, [NEVER], PAD, batch)
+    decoding = Decoding(1.0, top_p, new)
+    print("| workload | engine | tokens per CPU second | ratio | peak MiB |\n" + "| --- " * 5 + "|")
+    for workload, common in (("samples", 1.0), ("reflections", shared)):
+        prompts = make_prompts(model.config.vocab_size, problems, group, prompt, common)
+        requests = [Request(str(n), ids, n) for n, ids in enumerate(prompts)]
+        runs: dict[str, Callable[[], object]] = {}
+        runs["ours"] = partial(engine.generate, requests, decoding)
+        if rows:
+            runs["generate"] = partial(generate, model, prompts, rows, decoding)
+        rates: dict[str, float] = {}
+        peaks: dict[str, float] = {}
+        for _ in range(repeats):
+            for name, run in runs.items():
+                started = time.process_time()
+                run()
+                rate = len(prompts) * new / (time.process_time() - started)
+                rates[name] = max(rates.get(name, 0.0), rate)
+                peaks[name] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        for name, rate in rates.items():
+            print(f"| {workload} | {name} | {rate:.1f} | {rate / list(rates.values())[-1]:.2f} | "
+                  f"{peaks[name]:.0f} |", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

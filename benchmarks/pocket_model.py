@@ -29,7 +29,7 @@ def main(problems: int = 300, threads: int = 1) -> None:
     torch.set_num_threads(threads)
     params = load_params(ROOT / "params.yaml")
     prompts = Prompts(params.prompts.only(*FIELDS))
-    engine, tokenizer = open_engine("transformers", ROOT / "models" / "base", "cpu", 256)
+    engine, tokenizer = open_engine("transformers", ROOT / "models" / "base", "cpu", 32768)
 
     def answers(chats: list[Messages], decoding: Decoding) -> list[str]:
         requests = [Request(str(n), encode_chat(tokenizer, c), n) for n, c in enumerate(chats)]

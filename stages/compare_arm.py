@@ -21,7 +21,9 @@ from stages.paths import Paths, link_base
 
 
 def run(params: Params, paths: Paths, method: str, seed: str) -> None:
-    """Tables are kept in compare/work/<method>-<seed>; models are deleted at the end."""
+    """Tables are kept in compare/work/<method>-<seed>; models and optimizers are
+    deleted at the end.
+    """
     params = with_method(with_seed(params, int(seed)), method)
     home = paths.root / "compare"
     work, shared = home / "work" / f"{method}-{seed}", Paths(home / "shared" / seed)
@@ -46,7 +48,8 @@ def run(params: Params, paths: Paths, method: str, seed: str) -> None:
     shares = [json.loads(here.metrics("align", i).read_text()) for i in params.loop]
     share = sum(s["supervised_token_share"] for s in shares) / len(shares)
     write_json(out.with_suffix(".json"), {"seconds": seconds, "supervised_token_share": share})
-    shutil.rmtree(work / "models")
+    for folder in ("models", "optimizers"):
+        shutil.rmtree(work / folder)
 
 
 if __name__ == "__main__":

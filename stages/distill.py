@@ -1,9 +1,10 @@
 """distill: the student moves toward the self-teacher at the supervised tokens, one pass over the
 score table.
 
-in  iterations/<iteration>/scores.parquet, models/<start> (with its optimizer state, if it has one),
+in  iterations/<iteration>/scores.parquet, models/<start>, optimizers/<start> (base has no state),
     models/base where the teacher's weights or head are needed
-out models/<iteration>, curves/<iteration>.csv, metrics/distill-<iteration>.json
+out models/<iteration>, optimizers/<iteration>, curves/<iteration>.csv,
+    metrics/distill-<iteration>.json
 """
 
 from collections import Counter
@@ -25,6 +26,7 @@ from rosd_core.prompts.chat import pad_id
 from rosd_core.seeds import row_seed
 from rosd_core.tables.atomic import replacing_folder, write_json
 from rosd_core.tables.io import read_table, row_groups, write_csv
+from rosd_core.tables.progress import Progress, report_steps, silent
 from stages.paths import Paths, set_threads, start_of
 
 
@@ -32,7 +34,8 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     """The table holds supervised tokens alone, so valid prefixes cannot be trained on."""
     p, s = params.distill, params.score
     set_threads(params.machine.threads)
-    start, base = paths.model_folder(start_of(params, iteration)), paths.model_folder("base")
+    key = start_of(params, iteration)
+    start, base = paths.model_folder(key), paths.model_folder("base")
     table, seed = paths.table("scores", iteration), row_seed(p.seed, "order", iteration)
     status = Counter(read_table("scores", table, ["status"])["status"])
     refuse_unscored(status, p.loss)
@@ -44,23 +47,24 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     groups = row_groups("scores", table)
     rows = ([r for r in rows if r["status"] not in LEFT_OUT] for rows in groups)
     steps = step_rows(rows, p.rows_per_step, seed, p.shuffle)
+    trained = status.total() - sum(status[name] for name in LEFT_OUT)
     with processes(params.machine.device) as (device, writes):
         student = open_student(start, device, p.new_adapter, paths.root, seed)
         teacher = None
         if LOSSES[p.loss].needs_teacher:
             teacher = open_teacher(shares, device, pad, student, s.targets)
-        state_from = None if start == base else start
-        logs, state = train(
-            student.model, steps, state_from, Objective(settings, teacher), optimization, pad, seed
-        )
+        state_from = None if key == "base" else paths.optimizer(key)
+        report = Progress("distill").report if writes else silent
+        seen, objective = report_steps(steps, trained, report), Objective(settings, teacher)
+        logs, state = train(student.model, seen, state_from, objective, optimization, pad, seed)
         if writes:
             with replacing_folder(paths.model(iteration)) as target:
                 save_student(student, tokenizer, target, p.merge)
-                save_file(state_to_save(state, p.merge), target / STATE_FILE)
                 if s.teacher == "ema":
                     advance_ema(shares[0][0], student, s.ema_rate, target / FOLDER)
+            with replacing_folder(paths.optimizer(iteration)) as target:
+                save_file(state_to_save(state, p.merge), target / STATE_FILE)
             write_csv(pl.DataFrame(log_rows(logs)), paths.curve(iteration), 6, scientific=True)
-            trained = status.total() - sum(status[name] for name in LEFT_OUT)
             write_json(paths.metrics("distill", iteration), summarise(logs, trained))
 
 

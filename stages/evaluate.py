@@ -18,6 +18,7 @@ from rosd_core.sampling.engine import Decoding, open_engine
 from rosd_core.tables.atomic import write_json
 from rosd_core.tables.hashing import fingerprint
 from rosd_core.tables.io import read_table
+from rosd_core.tables.progress import Progress
 from rosd_core.tables.row_types import EvaluationRow, ProblemRow
 from rosd_core.tables.shards import write_shards
 from stages.paths import Paths, set_threads, warn_shortened
@@ -32,7 +33,8 @@ def run(params: Params, paths: Paths, model: str) -> None:
         raise RosdError(
             f"{paths.problems}: no problem of split test; set test of a domain in prepare.domains."
         )
-    engine, tokenizer = open_engine(p.engine, folder, params.machine.device, p.batch_rows)
+    progress, device = Progress("evaluation"), params.machine.device
+    engine, tokenizer = open_engine(p.engine, folder, device, p.batch_tokens, progress.report)
     prompts = Prompts(
         params.prompts.only("plain"),
         params.prompts.thinking.student,
@@ -49,8 +51,9 @@ def run(params: Params, paths: Paths, model: str) -> None:
         return evaluation_rows(rows, shard, model)
 
     shard_problems = max(1, p.shard_rows // p.samples)
-    write_shards("evaluation", paths.evaluation(model), problems, shard_problems, work)
-    samples = read_table("evaluation", paths.evaluation(model))
+    table = paths.evaluation(model)
+    write_shards("evaluation", table, problems, shard_problems, work, progress)
+    samples = read_table("evaluation", table)
     means = mean_at_k(samples, p.confidence, p.bootstrap_resamples, p.seed).to_dicts()
     metrics = {r["domain"]: {c: r[c] for c in ("mean", "low", "high")} for r in means}
     more = sample_metrics(samples)

@@ -20,7 +20,7 @@ from rosd_core.project.examples import solved_examples
 from rosd_core.project.facts import ModelFacts, measure, memory_bytes, model_facts, speed
 from rosd_core.project.layout import domain_name, domain_of
 from rosd_core.project.texts import prompt_texts
-from rosd_core.project.write import new_params, write_params, write_pipeline
+from rosd_core.project.write import copy_parts, new_params, write_params, write_pipeline
 from rosd_core.prompts.fit import PromptBuilder
 from rosd_core.prompts.templates import Prompts
 from rosd_core.tables.user_file import read_user_file
@@ -78,6 +78,7 @@ def create(folder: Path, options: Options) -> list[Choice]:
     load_params(params_file)
     if not (folder / "dvc.yaml").is_file():
         write_pipeline(SHIPPED / "dvc.yaml", folder)
+        copy_parts(SHIPPED, folder)
         start_dvc(folder)
     set_base(Paths(folder).model("base"), options.model, revision, model)
     return choices

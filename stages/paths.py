@@ -26,6 +26,10 @@ class Paths:
         """Where a model's files are: its folder, or the one that a pointer there names."""
         return resolve(self.model(key))
 
+    def optimizer(self, key: str) -> Path:
+        """Of an iteration: what the next one needs to continue its optimizer."""
+        return self.root / "optimizers" / key
+
     def table(self, name: str, key: str) -> Path:
         """`rollouts`, `reflections`, `alignments`, `scores` of an iteration."""
         return self.root / "iterations" / key / f"{name}.parquet"

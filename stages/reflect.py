@@ -19,6 +19,7 @@ from rosd_core.reflect.rows import ReflectionTask, reflect_rows, reflection_task
 from rosd_core.sampling.engine import Decoding, open_engine
 from rosd_core.tables.atomic import write_json
 from rosd_core.tables.io import read_table, write_table
+from rosd_core.tables.progress import Progress
 from rosd_core.tables.row_types import ReflectionRow
 from rosd_core.tables.shards import write_shards
 from rosd_core.tables.user_file import read_user_file
@@ -40,7 +41,8 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         rows = rows_of_file(read_user_file(file, "reflect.file"), file, peers, rollouts)
         write_table("reflections", rows, table)
     else:
-        engine, tokenizer = open_engine(p.engine, folder, params.machine.device, p.batch_rows)
+        progress, device = Progress("reflections"), params.machine.device
+        engine, tokenizer = open_engine(p.engine, folder, device, p.batch_tokens, progress.report)
         prompts = Prompts(
             params.prompts.only("reflect_wrong", "reflect_correct"),
             params.prompts.thinking.reflector,
@@ -55,7 +57,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         def work(shard: Sequence[ReflectionTask]) -> list[ReflectionRow]:
             return reflect_rows(shard, engine, tokenizer, attempts, (p.seed, iteration), contract)
 
-        write_shards("reflections", table, tasks, p.shard_rows, work)
+        write_shards("reflections", table, tasks, p.shard_rows, work, progress)
     metrics = reflection_metrics(read_table("reflections", table, COLUMNS))
     write_json(paths.metrics("reflect", iteration), metrics)
     warn_shortened("reflect", metrics["shortened"], metrics["reflections"])

@@ -16,6 +16,7 @@ from rosd_core.sampling.engine import Decoding, open_engine
 from rosd_core.tables.atomic import write_json
 from rosd_core.tables.hashing import fingerprint
 from rosd_core.tables.io import read_table
+from rosd_core.tables.progress import Progress
 from rosd_core.tables.row_types import ProblemRow, RolloutRow
 from rosd_core.tables.shards import write_shards
 from stages.paths import Paths, set_threads, start_of, warn_shortened
@@ -27,7 +28,8 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     set_threads(params.machine.threads)
     train = read_table("problems", paths.problems).filter(split="train")
     problems = sample_problems(train, p.problems, p.seed, iteration)
-    engine, tokenizer = open_engine(p.engine, folder, params.machine.device, p.batch_rows)
+    progress, device = Progress("rollouts"), params.machine.device
+    engine, tokenizer = open_engine(p.engine, folder, device, p.batch_tokens, progress.report)
     prompts = Prompts(
         params.prompts.only("plain"),
         params.prompts.thinking.student,
@@ -43,7 +45,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         return rollout_rows(shard, requests, completions, tokenizer, model_hash, shortened)
 
     table = paths.table("rollouts", iteration)
-    write_shards("rollouts", table, problems, p.shard_problems, work)
+    write_shards("rollouts", table, problems, p.shard_problems, work, progress)
     metrics = rollout_metrics(read_table("rollouts", table, COLUMNS))
     write_json(paths.metrics("rollout", iteration), metrics)
     warn_shortened("rollout", metrics["shortened"], len(problems))

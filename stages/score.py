@@ -24,6 +24,7 @@ from rosd_core.score.rows import ScoreSettings, deferred_rows, score_rows
 from rosd_core.score.teacher_accuracy import rows_to_sample, teacher_accuracy, the_one_folder
 from rosd_core.tables.atomic import write_json
 from rosd_core.tables.io import read_table
+from rosd_core.tables.progress import Progress
 from rosd_core.tables.row_types import ScoreRow
 from rosd_core.tables.shards import write_shards
 from stages.paths import Paths, set_threads, start_of, warn_shortened
@@ -39,14 +40,14 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     supervised = supervised_ids(alignments, files["alignments"])
     start, base = paths.model_folder(start_of(params, iteration)), paths.model_folder("base")
     shares = teacher_shares(p.teacher, base, start, p.trust_region_mix)
-    tokenizer, accuracy = load_tokenizer(start), {}
+    tokenizer, accuracy, progress = load_tokenizer(start), {}, Progress("scores")
     templates = params.prompts.only("plain", "with_idea", "with_solution")
     examples = params.prompts.examples_for("plain")
     prompts = Prompts(templates, params.prompts.thinking.teacher, examples)
     inputs = InputReader(problems, files, PromptBuilder(prompts, tokenizer, p.max_prompt_tokens))
     settings = ScoreSettings(**p.values_for(ScoreSettings))
     if p.teacher_samples:
-        teacher = open_engine(r.engine, the_one_folder(shares), device, r.batch_rows)
+        teacher = open_engine(r.engine, the_one_folder(shares), device, r.batch_tokens)
         chosen = inputs.read(rows_to_sample(alignments, p.teacher_samples, r.seed))
         known = problems, files["rollouts"], p.lift_confidence
         decoding = Decoding(r.temperature, r.top_p, r.max_new_tokens)
@@ -57,10 +58,10 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         if models is None:
             return deferred_rows(inputs.read(ids), folder_context_length(start))
         with low_precision(torch.device(device).type, p.autocast):
-            return score_rows(inputs.read(ids), *models, settings)
+            return score_rows(inputs.read(ids), *models, settings, progress.report)
 
     table = paths.table("scores", iteration)
-    write_shards("scores", table, supervised, p.shard_rows, work)
+    write_shards("scores", table, supervised, p.shard_rows, work, progress)
     metrics = lift_metrics(read_gains(table), p.lift_confidence) | accuracy
     cut = len(supervised) - read_table("scores", table, ["shortened"])["shortened"].null_count()
     write_json(paths.metrics("score", iteration), metrics | {"shortened": cut})

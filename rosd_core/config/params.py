@@ -85,7 +85,7 @@ class Sampling(Section):
     top_p: Annotated[float, Field(gt=0, le=1)]
     max_prompt_tokens: Positive
     max_new_tokens: Positive
-    batch_rows: Positive
+    batch_tokens: Positive
 
 
 class Rollout(Sampling):

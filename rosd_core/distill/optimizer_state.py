@@ -1,4 +1,4 @@
-"""The optimizer's state as part of models/<iteration>: the next iteration continues from it."""
+"""The optimizer's state in optimizers/<iteration>: the next iteration continues from it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,16 +30,21 @@ def state_to_save(state: Mapping[str, torch.Tensor], merged: bool) -> dict[str, 
 
 
 def load_state(optimizer: torch.optim.Optimizer, names: Sequence[str], folder: Path | None) -> int:
-    """Restore the tensors of `state_tensors` and return the number of steps done before; 0 where
-    there is no state.
+    """Restore the tensors of `state_tensors` and return the number of steps done before; without a
+    folder nothing is restored, and that number is 0.
 
     A file with the number of steps alone is that of a merged adapter: the next adapter continues
-    the learning-rate schedule with an optimizer of its own. Raises RosdError for a state of other
-    parameters.
+    the learning-rate schedule with an optimizer of its own. Raises RosdError where the folder
+    holds no state, or that of other parameters.
     """
-    file = None if folder is None else folder / STATE_FILE
-    if file is None or not file.exists():
+    if folder is None:
         return 0
+    file = folder / STATE_FILE
+    if not file.is_file():
+        raise RosdError(
+            f"{file}: no optimizer state there; run `rosd distill {folder.name}` again, which "
+            "writes it beside the model."
+        )
     tensors = load_file(file)
     steps = int(tensors.pop(STEPS, 0))
     if not tensors:

@@ -122,8 +122,8 @@ def train(
     pad_id: int,
     seed: int,
 ) -> tuple[list[StepLog], dict[str, torch.Tensor]]:
-    """One pass over the steps, continuing the optimizer state found in `start`; dropout depends on
-    `seed` and the number of the process.
+    """One pass over the steps, continuing the optimizer state in the folder `start`; dropout
+    depends on `seed` and the number of the process.
 
     Returns a log per step and the optimizer's tensors. Raises RosdError if the loss is not finite.
     """

@@ -1,6 +1,7 @@
 """The files of a new project: params.yaml with the chosen values, and dvc.yaml."""
 
 import os
+import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,7 +49,7 @@ def write_params(
         data["prompts"]["examples"]["plain"] = [dict(example) for example in examples]
         for choice in choices:
             section, _, key = choice.key.partition(".")
-            if key in data[section] and section != "prompts":
+            if section not in ("prepare", "prompts"):
                 data[section][key] = choice.value
 
     rewrite(file, change)
@@ -95,6 +96,12 @@ def write_pipeline(shipped: Path, folder: Path) -> None:
         temporary.open("w", encoding="utf-8") as stream,
     ):
         yaml.dump(data, stream)
+
+
+def copy_parts(shipped: Path, folder: Path) -> None:
+    """What the pipeline depends on beside code: the (empty) optimizer state of the base model."""
+    source = shipped / "optimizers" / "base"
+    shutil.copytree(source, folder / "optimizers" / "base", dirs_exist_ok=True)
 
 
 def _files(code: Path, folder: Path) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from rosd_core.errors import RosdError
+from rosd_core.tables.progress import Report, silent
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -60,11 +61,13 @@ class Engine(Protocol):
 
 
 def open_engine(
-    name: str, folder: Path, device: str, batch_rows: int
+    name: str, folder: Path, device: str, batch_tokens: int, report: Report = silent
 ) -> tuple[Engine, "PreTrainedTokenizerBase"]:
-    """The named engine on the model of a folder, with its tokenizer."""
+    """The named engine on the model of a folder, with its tokenizer. It reports the rows and tokens
+    that it has sampled.
+    """
     if name != "transformers":
         raise RosdError(f"engine {name!r} is unknown; there is: transformers.")
     from rosd_core.sampling.transformers_engine import open_transformers
 
-    return open_transformers(folder, device, batch_rows)
+    return open_transformers(folder, device, batch_tokens, report)

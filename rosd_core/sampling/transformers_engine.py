@@ -1,6 +1,6 @@
-"""The default engine: transformers' models, one prefill per distinct prompt, a static cache.
+"""The default engine: transformers' models, batches bounded by their tokens, inverse-CDF sampling.
 
-Dimension names: B row, U unique prompt, T token, V vocabulary.
+Dimension names: B row, T token, V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -10,64 +10,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import Cache
 
 from rosd_core.errors import RosdError
 from rosd_core.models.loading import context_length, load_model
 from rosd_core.prompts.chat import pad_id
-from rosd_core.sampling.draw import draw, sampling_logp, uniform
+from rosd_core.sampling.batches import decode_batches
+from rosd_core.sampling.draw import greedy, sample, uniform
 from rosd_core.sampling.engine import Completion, Decoding, Request
+from rosd_core.sampling.prefill import prefill
+from rosd_core.tables.progress import Report, silent
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
     from rosd_core.sampling.quote_grammar import TokenMasks
-
-
-class _StaticLayer(DynamicLayer):
-    """Keys and values in a buffer of fixed capacity: a step writes one slot in place where
-    DynamicLayer copies all.
-    """
-
-    def __init__(self, capacity: int) -> None:
-        super().__init__()
-        self.capacity, self.length = capacity, 0
-
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        rows, heads, _, width = key_states.shape
-        self.dtype, self.device = key_states.dtype, key_states.device
-        self.keys = key_states.new_zeros(rows, heads, self.capacity, width)
-        self.values = value_states.new_zeros(rows, heads, self.capacity, value_states.shape[-1])
-        self.is_initialized = True
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        assert self.keys is not None and self.values is not None
-        end = self.length + key_states.shape[-2]
-        self.keys[:, :, self.length : end] = key_states
-        self.values[:, :, self.length : end] = value_states
-        self.length = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
-
-    def get_seq_length(self) -> int:
-        return self.length
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.length + query_length, 0
-
-
-def _new_cache(model: PreTrainedModel, capacity: int) -> Cache:
-    """Static slots where every layer attends to everything; otherwise the model's own dynamic
-    cache.
-    """
-    cache = DynamicCache(config=model.config)
-    if cache.layers and all(type(layer) is DynamicLayer for layer in cache.layers):
-        return Cache(layers=[_StaticLayer(capacity) for _ in cache.layers])
-    return cache
 
 
 @dataclass
@@ -91,11 +49,15 @@ class _Live:
     mask_BT: torch.Tensor
     ended_B: torch.Tensor
 
+    def running(self) -> int:
+        """How many rows have not ended."""
+        return len(self.rows) - int(self.ended_B.sum())
+
     def drop_ended(self, token_B: torch.Tensor) -> torch.Tensor:
         """Drop the rows that have ended once they are a quarter of the batch; the tokens of the
         rows that are left.
         """
-        if int(self.ended_B.sum()) * 4 < len(self.rows):
+        if self.running() * 4 > len(self.rows) * 3:
             return token_B
         keep = (~self.ended_B).nonzero().squeeze(1)
         self.cache.batch_select_indices(keep)
@@ -105,9 +67,9 @@ class _Live:
 
 
 class TransformersEngine:
-    """One prefill per distinct prompt, a static cache, SDPA and inverse-CDF sampling.
+    """Prompts are read as in prefill.py; then a token per row and step, drawn as in draw.py.
 
-    `batch_rows` bounds the rows decoded together.
+    `batch_tokens` bounds the cache positions, and with them the rows, that are decoded together.
     """
 
     def __init__(
@@ -115,11 +77,12 @@ class TransformersEngine:
         model: PreTrainedModel,
         stop_ids: Sequence[int],
         pad_id: int,
-        batch_rows: int,
+        batch_tokens: int,
         tokenizer: PreTrainedTokenizerBase | None = None,
+        report: Report = silent,
     ) -> None:
-        self.model, self.pad_id, self.batch_rows = model.eval(), pad_id, batch_rows
-        self.tokenizer, self.masks = tokenizer, None
+        self.model, self.pad_id, self.batch_tokens = model.eval(), pad_id, batch_tokens
+        self.tokenizer, self.masks, self.report = tokenizer, None, report
         self.stop_ids = torch.tensor(sorted(stop_ids), device=model.device)
         self.context_length = context_length(model.config)
 
@@ -132,11 +95,11 @@ class TransformersEngine:
         """
         for request in requests:
             self._refuse_overlong(request, decoding.max_new_tokens)
-        order = sorted(range(len(requests)), key=lambda i: len(requests[i].prompt_ids))
-        done: dict[int, Completion] = {}
-        for start in range(0, len(order), self.batch_rows):
-            batch = order[start : start + self.batch_rows]
-            completions = self._decode([requests[i] for i in batch], decoding)
+        prompts, done = [request.prompt_ids for request in requests], {}
+        for batch in decode_batches(prompts, decoding.max_new_tokens, self.batch_tokens):
+            completions = self._decode(
+                [requests[i] for i in batch], decoding, len(done), len(requests)
+            )
             done |= dict(zip(batch, completions, strict=True))
         return [done[i] for i in range(len(requests))]
 
@@ -164,44 +127,21 @@ class TransformersEngine:
             self.masks = TokenMasks(backend.to_str(), vocabulary, self.stop_ids.tolist())
         return self.masks
 
-    def _prefill(
-        self, requests: Sequence[Request], max_new: int
-    ) -> tuple[Cache, torch.Tensor, torch.Tensor]:
-        """Run each distinct prompt once; the cache, the last logits and the mask, expanded to the
-        rows. Padding is on the left, so that every row writes its next token into the same slot.
-        """
-        prompts = list(dict.fromkeys(tuple(r.prompt_ids) for r in requests))
-        index = {prompt: u for u, prompt in enumerate(prompts)}
-        longest = max(map(len, prompts))
-        ids_UT = torch.full((len(prompts), longest), self.pad_id)
-        mask_UT = torch.zeros(len(prompts), longest, dtype=torch.long)
-        for u, prompt in enumerate(prompts):
-            ids_UT[u, longest - len(prompt) :] = torch.tensor(prompt)
-            mask_UT[u, longest - len(prompt) :] = 1
-        device = self.model.device
-        ids_UT, mask_UT = ids_UT.to(device), mask_UT.to(device)
-        cache = _new_cache(self.model, longest + max_new)
-        out = self.model(
-            input_ids=ids_UT,
-            attention_mask=mask_UT,
-            position_ids=(mask_UT.cumsum(-1) - 1).clamp(min=0),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        rows_B = torch.tensor([index[tuple(r.prompt_ids)] for r in requests], device=device)
-        cache.batch_select_indices(rows_B)
-        return cache, out.logits[:, -1][rows_B], mask_UT[rows_B]
-
-    def _decode(self, requests: Sequence[Request], decoding: Decoding) -> list[Completion]:
-        """Decode one batch."""
-        cache, logits_BV, mask_BT = self._prefill(requests, decoding.max_new_tokens)
+    def _decode(
+        self, requests: Sequence[Request], decoding: Decoding, before: int, of: int
+    ) -> list[Completion]:
+        """Decode one batch; of all `of` requests, `before` are done."""
+        prompts = [request.prompt_ids for request in requests]
+        filled = prefill(self.model, prompts, decoding.max_new_tokens, self.pad_id)
+        logits_BV = filled.logits_BV
         rows = [_Row(request, self._matcher(request, logits_BV.shape[1])) for request in requests]
         ended_B = torch.zeros(len(rows), dtype=torch.bool, device=logits_BV.device)
-        live = _Live(list(rows), cache, mask_BT, ended_B)
+        live = _Live(list(rows), filled.cache, filled.mask_BT, ended_B)
         for step in range(decoding.max_new_tokens):
+            sampled = live.running()
             token_B = self._sample(live, logits_BV, step, decoding)
             live.ended_B = live.ended_B | torch.isin(token_B, self.stop_ids)
+            self.report(before + len(rows) - live.running(), of, sampled)
             if bool(live.ended_B.all()) or step + 1 == decoding.max_new_tokens:
                 break
             logits_BV = self._forward(live, live.drop_ended(token_B))
@@ -235,13 +175,11 @@ class TransformersEngine:
         if self.masks is not None and any(matchers):
             logits_BV = self.masks.apply(logits_BV, matchers)
         if decoding.temperature == 0:
-            logp_BV = torch.log_softmax(logits_BV.float(), dim=-1)
-            token_B = logp_BV.argmax(-1)
+            token_B, logp_B = greedy(logits_BV)
         else:
             seeds_B = np.array([row.request.seed for row in live.rows], dtype=np.uint64)
-            logp_BV = sampling_logp(logits_BV, decoding.temperature, decoding.top_p)
-            token_B = draw(logp_BV, torch.from_numpy(uniform(seeds_B, step)))
-        logp_B = logp_BV.gather(1, token_B.unsqueeze(1)).squeeze(1)
+            uniforms_B = torch.from_numpy(uniform(seeds_B, step))
+            token_B, logp_B = sample(logits_BV, uniforms_B, decoding.temperature, decoding.top_p)
         sampled = zip(token_B.tolist(), logp_B.tolist(), live.ended_B.tolist(), strict=True)
         for row, (token, logprob, ended) in zip(live.rows, sampled, strict=True):
             if not ended:
@@ -260,9 +198,10 @@ def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list
 
 
 def open_transformers(
-    folder: Path, device: str, batch_rows: int
+    folder: Path, device: str, batch_tokens: int, report: Report
 ) -> tuple[TransformersEngine, PreTrainedTokenizerBase]:
     """The engine on the model of a folder, with its tokenizer."""
     model, tokenizer = load_model(folder, device)
     stops = stop_ids(model, tokenizer)
-    return TransformersEngine(model, stops, pad_id(tokenizer), batch_rows, tokenizer), tokenizer
+    pad = pad_id(tokenizer)
+    return TransformersEngine(model, stops, pad, batch_tokens, tokenizer, report), tokenizer

@@ -16,6 +16,7 @@ from rosd_core.losses.support import tail_logp
 from rosd_core.score.comparison import Comparison, compare
 from rosd_core.score.lift import drop_negative
 from rosd_core.tables.bfloat16 import to_bfloat16
+from rosd_core.tables.progress import Report, silent
 from rosd_core.tables.row_types import ScoreInput, ScoreRow
 
 
@@ -64,7 +65,11 @@ def deferred_rows(inputs: Sequence[ScoreInput], context_length: int) -> list[Sco
 
 
 def score_rows(
-    inputs: Sequence[ScoreInput], student: ModelMix, teacher: ModelMix, settings: ScoreSettings
+    inputs: Sequence[ScoreInput],
+    student: ModelMix,
+    teacher: ModelMix,
+    settings: ScoreSettings,
+    report: Report = silent,
 ) -> list[ScoreRow]:
     """Rows of the table, in the order of the inputs.
 
@@ -81,7 +86,7 @@ def score_rows(
     scored = [row for row in rows if row["status"] == "scored"]
     own = [pack_row(row) for row in scored]
     theirs = [pack_row(row, "teacher_prompt_ids") for row in scored]
-    heads = student.head(), teacher.head()
+    heads, done = (student.head(), teacher.head()), 0
     # the diagnostic columns compare on the student's ids where the support is `full`
     support = "student" if settings.support == "full" else settings.support
     for batch in batches(own, settings.batch_tokens, theirs):
@@ -92,6 +97,8 @@ def score_rows(
             student_NH, heads[0], teacher_NH, heads[1], token_N, support, settings.top_k
         )
         _fill([scored[b] for b in batch], found, teacher_NH, settings.targets)
+        done += len(batch)
+        report(done, len(scored), len(token_N))
     if settings.row_lift == "drop":
         drop_negative(scored)
     return rows

@@ -1,7 +1,6 @@
 import copy
 import math
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -53,9 +52,9 @@ def run(model, steps, folder, loss=LOSS, **optimization):
     return train(model, steps, folder, Objective(loss), replace(OPTIMIZATION, **optimization), 0, 0)
 
 
-def trained(tiny, tmp_path, data, rows_per_step=4, **optimization):
+def trained(tiny, data, rows_per_step=4, start=None, **optimization):
     model = copy.deepcopy(tiny)
-    logs, state = run(model, step_rows([data], rows_per_step, 1, "rows"), tmp_path, **optimization)
+    logs, state = run(model, step_rows([data], rows_per_step, 1, "rows"), start, **optimization)
     return model, logs, state
 
 
@@ -91,21 +90,21 @@ def test_the_loss_by_hand(tiny):
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 25])
-def test_batches_do_not_change_the_step(tiny, tmp_path, batch_tokens):
-    whole, logs, _ = trained(tiny, tmp_path, rows())
-    cut, cut_logs, _ = trained(tiny, tmp_path, rows(), batch_tokens=batch_tokens)
+def test_batches_do_not_change_the_step(tiny, batch_tokens):
+    whole, logs, _ = trained(tiny, rows())
+    cut, cut_logs, _ = trained(tiny, rows(), batch_tokens=batch_tokens)
     # the mean is over the tokens of the step: a short suffix does not outweigh a long response
     assert torch.allclose(weights(whole), weights(cut), atol=1e-5)
     assert [log.loss for log in logs] == pytest.approx([log.loss for log in cut_logs], abs=1e-6)
 
 
-def test_the_loss_falls_over_repeated_epochs(tiny, tmp_path):
+def test_the_loss_falls_over_repeated_epochs(tiny):
     data = [r | {"behaviour_logp": [-50.0] * len(r["behaviour_logp"])} for r in rows()]
     model = copy.deepcopy(tiny)  # all importance ratios are clipped, so losses are comparable
 
     def epoch():
         steps = step_rows([data], 4, 1, "rows")
-        return run(model, steps, tmp_path, warmup_steps=0, learning_rate=5e-3)[0]
+        return run(model, steps, None, warmup_steps=0, learning_rate=5e-3)[0]
 
     first = epoch()
     for _ in range(20):
@@ -113,7 +112,7 @@ def test_the_loss_falls_over_repeated_epochs(tiny, tmp_path):
     assert last[0].loss < 0.5 * first[0].loss
 
 
-def test_the_prefix_has_no_influence_but_as_context(tiny, tmp_path):
+def test_the_prefix_has_no_influence_but_as_context(tiny):
     """Gradients come from supervised tokens alone: their sum is that of the suffix's positions."""
     data = rows(1)
     data[0]["positions"], keep = [2], 1
@@ -131,10 +130,10 @@ def test_the_prefix_has_no_influence_but_as_context(tiny, tmp_path):
 def test_the_optimizer_goes_on_where_it_stopped(tiny, tmp_path):
     """Two steps in one run equal one step, saved and loaded, and then the other."""
     data = rows()
-    whole, logs, _ = trained(tiny, tmp_path, data)
+    whole, logs, _ = trained(tiny, data)
     first, second = step_rows([data], 4, 1, "rows")
     half = copy.deepcopy(tiny)
-    _, state = run(half, [first], tmp_path)
+    _, state = run(half, [first], None)
     save_file(state, tmp_path / STATE_FILE)
     again, _ = run(half, [second], tmp_path)
     assert torch.allclose(weights(half), weights(whole), atol=1e-6)
@@ -142,37 +141,39 @@ def test_the_optimizer_goes_on_where_it_stopped(tiny, tmp_path):
     assert again[0].learning_rate == logs[1].learning_rate == 1e-3  # warm-up is over
 
 
-def test_warm_up_by_hand(tiny, tmp_path):
-    _, logs, _ = trained(tiny, tmp_path, rows(), rows_per_step=2, warmup_steps=4)
+def test_warm_up_by_hand(tiny):
+    _, logs, _ = trained(tiny, rows(), rows_per_step=2, warmup_steps=4)
     assert [log.learning_rate for log in logs] == pytest.approx([2.5e-4, 5e-4, 7.5e-4, 1e-3])
 
 
 def test_state_of_another_model_and_a_loss_that_is_not_finite_stop(tiny, tmp_path):
     save_file({"step/other": torch.tensor(1.0)}, tmp_path / STATE_FILE)
     with pytest.raises(RosdError, match="another model"):
-        trained(tiny, tmp_path, rows())
+        trained(tiny, rows(), start=tmp_path)
     (tmp_path / STATE_FILE).unlink()
+    with pytest.raises(RosdError, match=r"no optimizer state there; run `rosd distill test_state"):
+        trained(tiny, rows(), start=tmp_path)
     bad = rows()
     bad[0]["support_logp"][0][0] = math.nan
     with pytest.raises(RosdError, match="diverged"):
-        trained(tiny, tmp_path, bad)
+        trained(tiny, bad)
 
 
 def test_a_merged_adapter_leaves_the_count_of_steps(tiny, tmp_path):
     """Warm-up goes on: step 2 of 4, not step 1 again."""
-    _, _, state = trained(tiny, tmp_path, rows(), rows_per_step=8)
+    _, _, state = trained(tiny, rows(), rows_per_step=8)
     save_file(state_to_save(state, merged=True), tmp_path / STATE_FILE)
-    _, logs, _ = trained(tiny, tmp_path, rows(), rows_per_step=8, warmup_steps=4)
+    _, logs, _ = trained(tiny, rows(), rows_per_step=8, start=tmp_path, warmup_steps=4)
     assert [log.step for log in logs] == [1]
     assert logs[0].learning_rate == pytest.approx(5e-4)
 
 
-def test_other_targets_than_the_table_holds_are_named(tiny, tmp_path):
+def test_other_targets_than_the_table_holds_are_named(tiny):
     data = rows()
     for row in data:
         row["support_logp"] = ()
     with pytest.raises(RosdError, match=r"no support_logp: .* another score\.targets"):
-        trained(tiny, tmp_path, data)
+        trained(tiny, data)
 
 
 def logp_of(model, row):
@@ -243,7 +244,7 @@ def test_several_processes_make_the_step_of_one(tiny, tmp_path):
     from torch.multiprocessing.spawn import spawn
 
     data = rows()
-    alone, logs, _ = trained(tiny, tmp_path, data, batch_tokens=20)
+    alone, logs, _ = trained(tiny, data, batch_tokens=20)
     spawn(one_of_two, (tiny.state_dict(), tiny.config, data, tmp_path), nprocs=2)
     found = torch.load(tmp_path / "weights.pt")
     assert torch.allclose(found, weights(alone), atol=1e-6)
@@ -262,7 +263,7 @@ def one_of_two(rank, state, config, data, folder):
     distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
     model = Qwen3ForCausalLM(config)
     model.load_state_dict(state)
-    logs, _ = run(model, step_rows([data], 4, 1, "rows"), folder, batch_tokens=20)
+    logs, _ = run(model, step_rows([data], 4, 1, "rows"), None, batch_tokens=20)
     if rank == 0:
         torch.save(weights(model), folder / "weights.pt")
         torch.save([asdict(log) for log in logs], folder / "logs.pt")
@@ -279,7 +280,7 @@ def test_staleness_by_hand(tiny):
     stored = ("support_ids", "support_logp", "tail_logp", "teacher_logp")
     row |= {name: row[name][:2] for name in stored}
     model = copy.deepcopy(tiny)
-    (log,), _ = run(model, [[row]], Path("nowhere"), replace(LOSS, importance_clip=2.5))
+    (log,), _ = run(model, [[row]], None, replace(LOSS, importance_clip=2.5))
     assert log.largest_ratio == pytest.approx(4, rel=1e-4)
     assert log.mean_importance == pytest.approx((2 + 2.5) / 2, rel=1e-4)
     assert log.clipped_share == 0.5

@@ -169,7 +169,7 @@ def test_an_adapter_learns_alone_goes_on_and_stands_for_the_model(scored):
     first, second = (load_file(x / "adapter_model.safetensors") for x in (i1, i2))
     assert first.keys() == second.keys()
     assert largest_gap(first, second) > 1e-5
-    step = load_file(i2 / "optimizer.safetensors")
+    step = load_file(paths.optimizer("i2") / "optimizer.safetensors")
     assert {int(v) for k, v in step.items() if k.startswith("step/")} == {2}  # its state goes on
     base, merged = load_weights(paths.model("base"), "cpu"), load_weights(i1, "cpu")
     ids = torch.tensor([[5, 6, 7, 8]])

@@ -24,7 +24,7 @@ PROGRAMS = [p.program for p in PROBLEMS if p.program is not None]  # every chain
 
 @pytest.fixture(scope="module")
 def base():
-    return open_engine("transformers", ROOT / "models" / "base", "cpu", 256)
+    return open_engine("transformers", ROOT / "models" / "base", "cpu", 32768)
 
 
 def answers(base, conversations, decoding):

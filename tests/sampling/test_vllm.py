@@ -82,7 +82,7 @@ def test_one_grammar_binds_both_engines(vllm, reflections):
     """At temperature 2 a pocket model writes nonsense, and what it quotes is a piece of the
     response all the same; greedily both engines write the same tokens.
     """
-    engine, tokenizer = open_engine("transformers", ROOT / "models" / "base", "cpu", 64)
+    engine, tokenizer = open_engine("transformers", ROOT / "models" / "base", "cpu", 16384)
     prompt_ids = [list(encode_chat(tokenizer, messages)) for messages, _ in reflections]
     grammars = [quote_grammar(response, SHORTEST, LONGEST) for _, response in reflections]
 

@@ -195,7 +195,8 @@ def test_dvc_runs_what_changed_and_nothing_else(tmp_path):
     write_params(tmp_path, SMALL)
     for name in ("stages", "rosd_core"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "models" / "base", tmp_path / "models" / "base")
+    for name in ("models/base", "optimizers/base"):
+        shutil.copytree(ROOT / name, tmp_path / name)
     shutil.copy(ROOT / "dvc.yaml", tmp_path)
     shutil.copy(ROOT / ".dvcignore", tmp_path)
     (tmp_path / "metrics").mkdir()

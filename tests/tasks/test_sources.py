@@ -193,7 +193,7 @@ def test_rollout_to_align_on_file_tasks_with_a_tiny_random_model(tmp_path, token
     changes = {
         "prepare": {"domains": domains},
         "loop": {"i1": {"start": "base"}},
-        "rollout": {"problems": 12, "group_size": 2, "max_new_tokens": 24, "batch_rows": 4},
+        "rollout": {"problems": 12, "group_size": 2, "max_new_tokens": 24, "batch_tokens": 400},
     }
     changes["rollout"]["max_prompt_tokens"] = 8192  # the tools' descriptions, in a small vocabulary
     write_params(tmp_path, changes)
