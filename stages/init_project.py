@@ -144,6 +144,7 @@ def choices_for(
     threads = idle_cores()
     flops = speed(options.device, threads, facts.hidden, facts.intermediate)
     chosen = rules.length_choices(lengths, facts, options.device, options.max_new_tokens)
+    steps = rules.step_choices(len(data.train), chosen, facts, flops, options.minutes)
     choices = [
         *data.choices,
         *rules.machine_choices(options.device, threads),
@@ -151,7 +152,8 @@ def choices_for(
         *rules.sampling_choices(facts),
         *chosen,
         *reflection,
-        *rules.step_choices(len(data.train), chosen, facts, flops, options.minutes),
+        *steps,
+        *rules.teacher_choices(steps[0].value),
         *rules.batch_choices(chosen, facts, memory_bytes(options.device)),
     ]
     return choices, texts, examples

@@ -16,6 +16,7 @@ STEPS = 8  # optimizer steps per iteration: enough to see a learning curve
 SMALL = 3_000_000_000  # parameters: smaller models seldom follow the reflection format unforced
 NOISY = 1_000_000_000  # parameters: smaller models need lower temperatures and examples
 LEAST_ROWS, MOST_ROWS = 8, 256  # rows per optimizer step; 256 is published
+MOST_DECODED = 32768  # tokens in the cache of a batch: more does not make a CPU faster
 NEEDS = "Use a model with a longer context, or shorter data."
 
 
@@ -89,7 +90,10 @@ def batch_choices(lengths: Sequence[Choice], model: ModelFacts, memory: int) -> 
     value = {choice.key: choice.value for choice in lengths}
     gib = f"{memory / 2**30:.1f} GiB are free"
     decoding = power_of_two(0.25 * memory / model.cache_bytes)
-    cache = f"{gib}, a quarter for keys and values of {model.cache_bytes / 1024:.0f} KiB a token"
+    cache = (
+        f"{gib}, at most a quarter for keys and values of {model.cache_bytes / 1024:.0f} KiB a "
+        f"token; at most {MOST_DECODED}"
+    )
     left = memory - model.training_bytes
     row = max(value["score.max_prompt_tokens"], value["rollout.max_prompt_tokens"])
     row += value["rollout.max_new_tokens"]
@@ -98,7 +102,7 @@ def batch_choices(lengths: Sequence[Choice], model: ModelFacts, memory: int) -> 
         f"{gib}, {model.training_bytes / 2**30:.1f} GiB for weights and AdamW, half of the rest "
         f"for activations of about {model.activation_bytes / 2**20:.1f} MiB a token; at least a row"
     )
-    decoding = max(row, min(65536, decoding))
+    decoding = max(row, min(MOST_DECODED, decoding))
     return [
         *(Choice(f"{stage}.batch_tokens", decoding, cache) for stage in SAMPLING),
         Choice("score.batch_tokens", training, training_why),
@@ -130,9 +134,10 @@ def shot_count(wanted: int | None, model: ModelFacts, solved: bool) -> tuple[int
     """How many solved examples the prompts show, and why."""
     if wanted is not None:
         return wanted, "your choice"
-    if model.parameters < NOISY and solved:
-        return 2, "models below 1 B parameters need to see the form of an answer"
-    return 0, "none needed" if solved else "the data has no solutions"
+    if model.parameters >= NOISY:
+        return 0, "models of this size follow the request"
+    shown = "" if solved else "; the data has no solutions, so they show the answer alone"
+    return 2, f"models below 1 B parameters need to see the form of an answer{shown}"
 
 
 def split_sizes(rows: int, has_test: bool, device: str) -> tuple[int, str]:
@@ -175,12 +180,15 @@ def step_choices(
             "rollout.problems",
             sampled,
             f"of {problems} to train on; {rows} rollouts take about {took:.0f} minutes here "
-            f"({speed / 1e9:.0f} GFLOP/s measured; --minutes {minutes:g})",
+            f"({speed / 1e9:.0f} GFLOP/s measured; --minutes {minutes:g}, at least {group} problems)",
         ),
         Choice(
             "rollout.group_size", group, f"{GROUP} is published, {GROUP // 2} where time is short"
         ),
         Choice("rollout.shard_problems", min(sampled, 16), "written as often as that"),
+        Choice(
+            "distill.shuffle", "problems", "the rows of a problem share the reading of its prompt"
+        ),
         Choice("distill.rows_per_step", per_step, f"up to {rows} rows, about {steps} steps"),
         Choice("distill.warmup_steps", max(1, steps // 4), "a quarter of the first iteration"),
         Choice(
@@ -190,6 +198,12 @@ def step_choices(
             "more by the root of the ratio, at most 5e-5",
         ),
     ]
+
+
+def teacher_choices(problems: int) -> list[Choice]:
+    """How score looks at the teacher before anything is trained."""
+    why = "the teacher answers so many problems; score stops where it is worse than the student"
+    return [Choice("score.teacher_samples", min(problems, 32), why)]
 
 
 def reflection_choices(model: ModelFacts) -> list[Choice]:

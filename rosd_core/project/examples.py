@@ -10,14 +10,18 @@ Example = dict[str, str]
 
 
 def solved_examples(rows: Sequence[Mapping[str, Any]], count: int) -> list[Example]:
-    """The first `count` rows with a solution that is no longer than the median one and that their
-    own grader accepts. Fewer where there are not so many.
+    """The `count` rows with the least text whose response their own grader accepts, rows with a
+    worked solution before those with an answer alone. Fewer where there are not so many.
     """
-    solved = [(row, response) for row in rows if (response := worked_response(row)) is not None]
-    lengths = sorted(len(response) for _, response in solved)
+    responses = ((row, worked_response(row)) for row in rows)
+    ordered = sorted(
+        responses,
+        key=lambda pair: (pair[0]["solution"] is None, len(pair[0]["prompt"]) + len(pair[1])),
+    )
     examples: list[Example] = []
-    for row, response in solved:
-        short = len(response) <= lengths[len(lengths) // 2]
-        if len(examples) < count and short and GRADERS[row["grader"]](response, row).success:
+    for row, response in ordered:
+        if len(examples) == count:
+            break
+        if GRADERS[row["grader"]](response, row).success:
             examples.append({"problem": row["prompt"], "response": response})
     return examples

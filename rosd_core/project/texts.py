@@ -60,15 +60,14 @@ def prompt_texts(grader: str, shown: bool, forced: bool) -> dict[str, str]:
     }
 
 
-def worked_response(row: Mapping[str, Any]) -> str | None:
-    """A solved row as the response that its grader accepts; None without a solution."""
-    solution, answer = row["solution"], row["answer"]
-    if solution is None:
-        return None
+def worked_response(row: Mapping[str, Any]) -> str:
+    """A row's solution, as far as it has one, and its answer in the form that its grader reads."""
+    answer = row["answer"]
     endings = {
-        "answer_line": f"\nAnswer: {answer}",
-        "last_number": f"\nAnswer: {answer}",
-        "math": f"\n\\boxed{{{answer}}}",
-        "mcq": f"\n<answer>{answer}</answer>",
+        "answer_line": f"Answer: {answer}",
+        "last_number": f"Answer: {answer}",
+        "math": f"\\boxed{{{answer}}}",
+        "mcq": f"<answer>{answer}</answer>",
     }
-    return solution + endings.get(row["grader"], "")
+    parts = (row["solution"], endings.get(row["grader"], answer if not row["solution"] else None))
+    return "\n".join(part for part in parts if part)

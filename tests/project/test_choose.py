@@ -54,7 +54,7 @@ def test_without_solutions_the_response_has_the_most_that_is_allowed():
 
 
 def test_batches_are_bounded_by_memory_and_hold_a_row():
-    # keys and values: 2 x 30 x 192 x 4 = 46080 B a token; a quarter of 8 GiB holds 46603, so 32768
+    # keys and values: 2 x 30 x 192 x 4 = 46080 B a token; a quarter of 8 GiB holds 46603, so 32768, which is also the most
     assert SMOL.cache_bytes == 46080
     lengths = length_choices(LENGTHS, SMOL, "cpu", None)
     found = values(batch_choices(lengths, SMOL, 8 * 2**30))
@@ -95,7 +95,7 @@ def test_small_models_are_helped_and_large_ones_are_not():
     assert sampling_choices(SMOL)[0].value == 0.7
     assert sampling_choices(large)[0].value == 1.0
     assert shot_count(None, SMOL, solved=True)[0] == 2
-    assert shot_count(None, SMOL, solved=False)[0] == 0
+    assert "answer alone" in shot_count(None, SMOL, solved=False)[1]
     assert shot_count(None, large, solved=True)[0] == 0
     assert shot_count(3, large, solved=True)[0] == 3
 

@@ -78,18 +78,19 @@ def test_every_grader_has_a_request_or_needs_none():
     assert "<" not in prompt_texts("mcq", shown=True, forced=True)["reflect_wrong"]
 
 
-def test_examples_are_short_solutions_that_their_grader_accepts():
+def test_examples_are_short_and_their_grader_accepts_them():
     def row(prompt, solution, answer="2", grader="answer_line"):
         return {"prompt": prompt, "solution": solution, "answer": answer, "grader": grader}
 
     rows = [
         row("long", "1 + 1 is, as everybody knows, 2"),
-        row("none", None),
-        row("letter", "It is B.", "b", "mcq"),  # the gold answer is no capital letter
+        row("answer", None),
+        row("letter", "B.", "b", "mcq"),  # the gold answer is no capital letter
         row("good", "1+1=2"),
-        row("also", "2-0=2"),
     ]
-    wanted = [{"problem": "good", "response": "1+1=2\nAnswer: 2"}]
-    assert solved_examples(rows, 1) == wanted
-    assert [e["problem"] for e in solved_examples(rows, 9)] == ["good", "also"]
+    first, second, third = solved_examples(rows, 9)
+    assert first == {"problem": "good", "response": "1+1=2\nAnswer: 2"}
+    assert second["problem"] == "long"
+    assert third == {"problem": "answer", "response": "Answer: 2"}
+    assert solved_examples(rows, 1) == [first]
     assert solved_examples(rows, 0) == []
