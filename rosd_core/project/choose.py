@@ -16,6 +16,7 @@ STEPS = 8  # optimizer steps per iteration: enough to see a learning curve
 SMALL = 3_000_000_000  # parameters: smaller models seldom follow the reflection format unforced
 NOISY = 1_000_000_000  # parameters: smaller models need lower temperatures and examples
 LEAST_ROWS, MOST_ROWS = 8, 256  # rows per optimizer step; 256 is published
+SHORT, LONG = (2, "a CPU has no time for more"), (4, "per problem")  # evaluate.samples
 MOST_DECODED = 32768  # tokens in the cache of a batch: more does not make a CPU faster
 NEEDS = "Use a model with a longer context, or shorter data."
 
@@ -67,6 +68,7 @@ def length_choices(
         Choice("score.max_prompt_tokens", teacher, "a problem with an idea, or with a response"),
         Choice("evaluate.max_prompt_tokens", prompt, "as in rollout"),
         Choice("evaluate.max_new_tokens", new, "as in rollout"),
+        Choice("evaluate.samples", *(SHORT if device == "cpu" else LONG)),
     ]
 
 
@@ -179,16 +181,14 @@ def step_choices(
         Choice(
             "rollout.problems",
             sampled,
-            f"of {problems} to train on; {rows} rollouts take about {took:.0f} minutes here "
-            f"({speed / 1e9:.0f} GFLOP/s measured; --minutes {minutes:g}, at least {group} problems)",
+            f"of {problems} to train on, at least {group}; {rows} rollouts take at most about "
+            f"{took:.0f} minutes at the {speed / 1e9:.0f} GFLOP/s measured (--minutes {minutes:g})",
         ),
         Choice(
             "rollout.group_size", group, f"{GROUP} is published, {GROUP // 2} where time is short"
         ),
         Choice("rollout.shard_problems", min(sampled, 16), "written as often as that"),
-        Choice(
-            "distill.shuffle", "problems", "the rows of a problem share the reading of its prompt"
-        ),
+        Choice("distill.shuffle", "problems", "the rows of a problem share its prompt"),
         Choice("distill.rows_per_step", per_step, f"up to {rows} rows, about {steps} steps"),
         Choice("distill.warmup_steps", max(1, steps // 4), "a quarter of the first iteration"),
         Choice(

@@ -54,7 +54,7 @@ def test_without_solutions_the_response_has_the_most_that_is_allowed():
 
 
 def test_batches_are_bounded_by_memory_and_hold_a_row():
-    # keys and values: 2 x 30 x 192 x 4 = 46080 B a token; a quarter of 8 GiB holds 46603, so 32768, which is also the most
+    # keys and values: 2 x 30 x 192 x 4 = 46080 B a token; a quarter of 8 GiB holds 46603, so 32768
     assert SMOL.cache_bytes == 46080
     lengths = length_choices(LENGTHS, SMOL, "cpu", None)
     found = values(batch_choices(lengths, SMOL, 8 * 2**30))
