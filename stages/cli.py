@@ -196,6 +196,7 @@ def base(
         from rosd_core.config.load import load_params
         from rosd_core.errors import RosdError
         from rosd_core.models import pointer
+        from rosd_core.models.gguf import find_or_convert
         from rosd_core.models.loading import load_tokenizer
         from rosd_core.prompts.chat import check_template
         from stages.paths import Paths
@@ -206,7 +207,7 @@ def base(
         if pocket:
             pointer.unset_base(here)
         elif model is not None:
-            folder, exact = pointer.find_model(model, revision)
+            folder, exact = find_or_convert(model, revision, here.parent)
             pointer.refuse_own_folders(folder, here, list(load_params(params).loop))
             pointer.check_model(folder)
             for lack in check_template(load_tokenizer(folder)):

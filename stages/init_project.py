@@ -11,9 +11,9 @@ from typing import Any
 from rosd_core.config.edit import rewrite_loop, rewrite_method
 from rosd_core.config.load import load_params
 from rosd_core.errors import RosdError
-from rosd_core.models.gguf import convert_gguf, gguf_file
+from rosd_core.models.gguf import find_or_convert
 from rosd_core.models.loading import load_tokenizer
-from rosd_core.models.pointer import check_model, find_model, set_base
+from rosd_core.models.pointer import check_model, set_base
 from rosd_core.project import choose as rules
 from rosd_core.project.choose import Choice
 from rosd_core.project.examples import solved_examples
@@ -21,6 +21,7 @@ from rosd_core.project.facts import ModelFacts, measure, memory_bytes, model_fac
 from rosd_core.project.layout import domain_name, domain_of
 from rosd_core.project.texts import prompt_texts
 from rosd_core.project.write import copy_parts, new_params, write_params, write_pipeline
+from rosd_core.prompts.chat import check_template
 from rosd_core.prompts.fit import PromptBuilder
 from rosd_core.prompts.templates import Prompts
 from rosd_core.tables.user_file import read_user_file
@@ -66,7 +67,10 @@ def create(folder: Path, options: Options) -> list[Choice]:
         raise RosdError(f"{SHIPPED}: dvc.yaml is missing; `rosd init` needs a clone of rosd.")
     folder.mkdir(parents=True, exist_ok=True)
     data = read_data(options)
-    model, revision = open_base(folder, options)
+    model, revision = find_or_convert(options.model, options.revision, folder / "models")
+    check_model(model)
+    for lack in check_template(load_tokenizer(model)):
+        print(f"{model}: its chat template has {lack}", file=sys.stderr)
     facts = model_facts(model)
     params_file = folder / "params.yaml"
     if not params_file.is_file():
@@ -113,19 +117,6 @@ def read_data(options: Options) -> Data:
         Choice(f"prepare.domains.{name}.test", size, why_size),
     ]
     return Data(name, entry, train, test, choices)
-
-
-def open_base(folder: Path, options: Options) -> tuple[Path, str | None]:
-    """The folder of the base model, and its revision on the hub; a GGUF file is converted first."""
-    file = gguf_file(Path(options.model))
-    if file is None:
-        model, revision = find_model(options.model, options.revision)
-    else:
-        model, revision = folder / "models" / f"converted-{file.stem}", None
-        if not (model / "config.json").is_file():
-            convert_gguf(file, model)
-    check_model(model)
-    return model.resolve(), revision
 
 
 def choices_for(

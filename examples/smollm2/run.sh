@@ -5,7 +5,7 @@
 set -euo pipefail
 method=${1:-rosd}
 here=$(cd "$(dirname "$0")" && pwd)
-work=$here/../../smollm2
+work=${WORK:-$here/../../smollm2}
 project=$work/project
 
 if [ ! -f "$project/params.yaml" ]; then

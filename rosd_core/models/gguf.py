@@ -1,8 +1,10 @@
 """GGUF files (llama.cpp): converted once to fp32 safetensors, which all stages read."""
 
+import struct
 from pathlib import Path
 
 from rosd_core.errors import RosdError
+from rosd_core.models.pointer import find_model
 from rosd_core.tables.atomic import replacing_folder
 
 
@@ -21,6 +23,19 @@ def gguf_file(place: Path) -> Path | None:
     return files[0] if files else None
 
 
+def find_or_convert(model: str, revision: str | None, models: Path) -> tuple[Path, str | None]:
+    """As `find_model`; a GGUF file, or a folder with one, is first converted to a folder in
+    `models`, once.
+    """
+    file = gguf_file(Path(model))
+    if file is None:
+        return find_model(model, revision)
+    folder = models.resolve() / f"converted-{file.stem}"
+    if not (folder / "config.json").is_file():
+        convert_gguf(file, folder)
+    return folder, None
+
+
 def convert_gguf(file: Path, target: Path) -> None:
     """Write model and tokenizer of a GGUF file to the folder `target`, weights in fp32.
 
@@ -33,7 +48,7 @@ def convert_gguf(file: Path, target: Path) -> None:
     try:
         tokenizer = AutoTokenizer.from_pretrained(**where)
         model = AutoModelForCausalLM.from_pretrained(**where, dtype="float32")
-    except (ValueError, KeyError, NotImplementedError, OSError) as error:
+    except (ValueError, KeyError, NotImplementedError, OSError, struct.error) as error:
         raise RosdError(
             f"{file}: transformers cannot convert it: {str(error).splitlines()[0]}"
         ) from None

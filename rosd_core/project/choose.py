@@ -151,15 +151,16 @@ def split_sizes(rows: int, has_test: bool, device: str) -> tuple[int, str]:
     return size, f"a fifth of {rows} rows, at most {most} on {device}; the rest is trained on"
 
 
-def rollout_tokens(lengths: Sequence[Choice]) -> int:
-    """Tokens that a model reads or writes for one rollout of an iteration, at most: a forward pass
-    in rollout, reflect and (student and teacher) score, three in distill.
+def rollout_tokens(lengths: Sequence[Choice]) -> float:
+    """Tokens that models read or write for one rollout of an iteration: a forward pass in rollout,
+    reflect and (student and teacher) score, three in distill. Responses are taken to be half as
+    long as they may be; four rollouts share the reading of their prompt in rollout and distill.
     """
     value = {choice.key: choice.value for choice in lengths}
-    new = value["rollout.max_new_tokens"]
-    own = value["rollout.max_prompt_tokens"] + new
+    prompt, new = value["rollout.max_prompt_tokens"], value["rollout.max_new_tokens"] / 2
     reflection = value["reflect.max_prompt_tokens"] + value["reflect.max_new_tokens"]
-    return 5 * own + reflection + value["score.max_prompt_tokens"] + new
+    score = prompt + new + value["score.max_prompt_tokens"] + new
+    return 4 * (prompt / 4 + new) + reflection + score
 
 
 def step_choices(
@@ -181,7 +182,7 @@ def step_choices(
         Choice(
             "rollout.problems",
             sampled,
-            f"of {problems} to train on, at least {group}; {rows} rollouts take at most about "
+            f"of {problems} to train on, at least {group}; {rows} rollouts take about "
             f"{took:.0f} minutes at the {speed / 1e9:.0f} GFLOP/s measured (--minutes {minutes:g})",
         ),
         Choice(

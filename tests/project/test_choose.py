@@ -69,22 +69,21 @@ def test_batches_are_bounded_by_memory_and_hold_a_row():
 
 def test_problems_are_as_many_as_the_time_allows():
     lengths = length_choices(LENGTHS, SMOL, "cpu", None)
-    # rollout, score (student) and distill read 160 + 32, five passes; reflect 288 + 160; the
-    # teacher 352 + 32: 960 + 448 + 384
-    assert rollout_tokens(lengths) == 1792
-    # 2 x 134515008 x 1792 = 4.82e11 operations a rollout; 15 minutes at 20 GFLOP/s pay for 37: nine
+    # rollout and distill: 4 x (160 / 4 + 16) = 224; reflect 288 + 160; score 160 + 16 + 352 + 16
+    assert rollout_tokens(lengths) == 224 + 448 + 544
+    # 2 x 134515008 x 1216 = 3.27e11 operations a rollout; 15 minutes at 20 GFLOP/s pay for 55: 13
     # groups of 4
     found = values(step_choices(400, lengths, SMOL, 20e9, 15))
     assert found["rollout.group_size"] == 4
-    assert found["rollout.problems"] == 9
-    # 36 rows: 4 a step would make 9 steps, but 8 is the least: 5 steps, a quarter of them is 1
+    assert found["rollout.problems"] == 13
+    # 52 rows: 52 / 8 = 6 a step, but 8 is the least: 7 steps, a quarter of them is 1
     assert found["distill.rows_per_step"] == 8
     assert found["distill.warmup_steps"] == 1
     assert found["distill.learning_rate"] == 5e-5  # 1e-5 x sqrt(4e9 / 1.345e8) = 5.45e-5, capped
-    # ten times as fast: 373 rollouts, 46 groups of 8
+    # ten times as fast: 550 rollouts, 68 groups of 8
     faster = values(step_choices(400, lengths, SMOL, 200e9, 15))
-    assert (faster["rollout.group_size"], faster["rollout.problems"]) == (8, 46)
-    assert faster["distill.rows_per_step"] == 32  # 368 / 8 = 46, down to a power of two
+    assert (faster["rollout.group_size"], faster["rollout.problems"]) == (8, 68)
+    assert faster["distill.rows_per_step"] == 64  # 544 / 8 = 68, down to a power of two
     assert values(step_choices(12, lengths, SMOL, 200e9, 15))["rollout.problems"] == 12
 
 
