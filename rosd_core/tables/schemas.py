@@ -124,7 +124,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             "repairs",
             pa.list_(pa.string()),
             "enums",
-            "what parsing repaired: thought, fence, unclosed, several_ideas, json",
+            "what parsing repaired: thought, fence, unclosed, several_ideas, json, heading",
             nullable=True,
         ),
         _field(
@@ -151,9 +151,9 @@ SCHEMAS: dict[str, pa.Schema] = {
             "quotes",
             _QUOTES,
             "places",
-            "each error quote: match (exact | normalised | ellipsis | fuzzy | none), candidates "
-            "(places where it could be), char_start, char_end (exclusive) in response; null "
-            "without quote",
+            "each error quote: match (exact | normalised | ellipsis | fuzzy | head | none), "
+            "candidates (places where it could be), char_start, char_end (exclusive) in response; "
+            "of a head the quote may go on after char_end; null without quote",
             nullable=True,
         ),
         _field("positions", _IDS, "token", "supervised indices of response_ids; empty if skipped"),
@@ -189,8 +189,9 @@ SCHEMAS: dict[str, pa.Schema] = {
             "skip_reason",
             _STR,
             "enum",
-            "why skipped: the reflection's status or skip_reason, quote_not_found, no_token, "
-            "lone_success (no peer), wrong, correct, all_success, no_contrast (equal rewards)",
+            "why skipped: the reflection's status or skip_reason, quote_not_found, "
+            "first_quote_not_found (a later one was), no_token, lone_success (no peer), wrong, "
+            "correct, all_success, no_contrast (equal rewards)",
             nullable=True,
         ),
     ),
