@@ -1,8 +1,13 @@
 """How cleanly a piece is cut out of a text: at lines, at sentences, at words or within a word."""
 
-from rosd_core.align.fold import Span
+from rapidfuzz import fuzz
+
+from rosd_core.align.fold import Span, fold
 
 CUT = 3  # the worst rank: a word or number is cut
+SHORTEST_LINE = 4  # folded characters: a shorter line at the edge of a match is not its own
+ALIKE = 75  # least similarity (0..100) of a line and the part of the quote that copies it
+_CLOSING = " \t\r\n.,;:!?)]}*\"'\u2019\u201d"
 
 
 def splits_word(text: str, at: int) -> bool:
@@ -50,13 +55,20 @@ def whole_words(text: str, start: int, end: int) -> Span:
     return start, end
 
 
-def longest_line(quote: str, response: str, start: int, end: int) -> Span:
-    """The span itself, or its longest line where it covers several and the quote has only one."""
-    if "\n" in quote.strip():
-        return start, end
-    pieces = []
-    for line in response[start:end].split("\n"):
-        pieces.append((len(line), start))
-        start += len(line) + 1
-    length, start = max(pieces)
-    return start, start + length
+def own_edges(quote: str, response: str, start: int, end: int) -> Span:
+    """The span without what the quote does not hold: whole lines at its edges, where the quote has
+    only one line, and punctuation at its start.
+    """
+    if "\n" not in quote.strip():
+        wanted, lines, at = fold(quote).text, [], start
+        for line in response[start:end].split("\n"):
+            words = fold(line).text
+            alike = fuzz.partial_ratio(words, wanted) if len(words) >= SHORTEST_LINE else 0
+            lines.append((alike >= ALIKE, len(line), at, at + len(line)))
+            at += len(line) + 1
+        own = [line for line in lines if line[0]] or [max(lines)]
+        start, end = own[0][2], own[-1][3]
+    first = quote.lstrip()[:1]
+    while start < end - 1 and response[start] in _CLOSING and response[start] != first:
+        start += 1
+    return start, end

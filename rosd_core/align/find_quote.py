@@ -1,25 +1,29 @@
 """Find an error quote in a response. Reflectors do not always quote letter for letter.
 
-Tried in order: exact; normalised (see `fold`); with an ellipsis in the middle; fuzzy, above a
+Tried in order: exact; normalised (see `fold`), also without a step label; with an ellipsis in the
+middle; the first words alone (see `heads`); what the quote has in quote marks; fuzzy, above a
 threshold. Which of these matched is recorded. Offsets are always characters of the original
 response.
 """
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from rapidfuzz import fuzz
 
 from rosd_core.align.cuts import CUT, cut_rank, lines_of
-from rosd_core.align.fold import Folded, Span, fold
+from rosd_core.align.fold import Span, fold, fold_once
 from rosd_core.align.fuzzy import MIN_PART, fuzzy_places
+from rosd_core.align.heads import head_places
+from rosd_core.align.variants import inner_quotes, unlabelled, unwrapped, with_opening
 
 
 @dataclass(frozen=True)
 class FoundQuote:
     """Where a quote is: its characters [start, end) in the response, how it matched (exact,
-    normalised, ellipsis, fuzzy), and in how many places it could be.
+    normalised, ellipsis, fuzzy, head), and in how many places it could be. Of a `head` the start is
+    known, and the quote may go on beyond the end.
     """
 
     span: Span
@@ -75,36 +79,31 @@ def _choose(spans: Sequence[Span], match: str, quote: str, response: str, rest: 
 
 
 _ELLIPSIS = re.compile(r"\[\s{0,3}(?:\.{3,}|\u2026)\s{0,3}\]|\.{3,}|\u2026")
-_MARKS = " \t\r\n\"'`*\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"
 LONGEST_GAP = 400  # characters that an ellipsis may stand for
 
 
-def _unwrapped(quote: str) -> str:
-    """The quote without quote marks, backticks and emphasis around it, and a full stop outside."""
-    bare = quote.strip(_MARKS)
-    inner = bare[:-1] if bare[-1:] in (".", ",", ";", ":") else bare
-    return inner.rstrip(_MARKS) if inner.rstrip(_MARKS) != inner else bare
-
-
-def _folded_places(quote: str, folded: Folded) -> list[Span]:
-    """Occurrences of a folded quote; a full stop or the like that the quote puts at its end may be
-    missing.
+def _folded_places(quote: str, response: str) -> list[Span]:
+    """Occurrences of a quote in another spelling; a full stop or the like that the quote puts at
+    its end may be missing.
     """
-    for part in dict.fromkeys((quote, quote.rstrip(".,;:!?"))):
+    wanted, folded = fold(quote).text, fold_once(response)
+    for part in dict.fromkeys((wanted, wanted.rstrip(".,;:!?"))):
         if len(part) >= MIN_PART and (places := _places(part, folded.text)):
             return [folded.original(p, p + len(part)) for p in places]
     return []
 
 
-def _ellipsis_places(quote: str, folded: Folded, response: str) -> list[Span]:
+def _ellipsis_places(quote: str, response: str) -> list[Span]:
     """Occurrences of the parts of a quote with something left out, in order. Of several, those
-    within one line, if there are any, and of these the shortest.
+    within one line, if there are any, then those that start as the quote does, letter for letter,
+    and of these the shortest.
     """
-    parts = [fold(part).text for part in _ELLIPSIS.split(quote)]
-    parts = [part.strip("\"'") for part in parts if len(part) >= MIN_PART]
-    if not parts or not _ELLIPSIS.search(quote):
+    pieces = _ELLIPSIS.split(quote)
+    parts = [part.strip("\"'") for part in (fold(piece).text for piece in pieces)]
+    parts = [part for part in parts if len(part) >= MIN_PART]
+    if not parts or len(pieces) == 1:
         return []
-    spans = []
+    folded, spans = fold_once(response), []
     for start in _places(parts[0], folded.text):
         end = start + len(parts[0])
         for part in parts[1:]:
@@ -114,9 +113,48 @@ def _ellipsis_places(quote: str, folded: Folded, response: str) -> list[Span]:
                 break
         if end > 0:
             spans.append(folded.original(start, end))
-    within = [span for span in spans if "\n" not in response[slice(*span)]] or spans
-    shortest = min((b - a for a, b in within), default=0)
-    return [(a, b) for a, b in within if b - a == shortest]
+    spans = [span for span in spans if "\n" not in response[slice(*span)]] or spans
+    first = pieces[0].strip().lstrip("-*#> \"'")
+    spans = [span for span in spans if response.startswith(first, span[0])] or spans
+    shortest = min((b - a for a, b in spans), default=0)
+    return [(a, b) for a, b in spans if b - a == shortest]
+
+
+def _inner_places(quote: str, response: str) -> tuple[str, list[Span]]:
+    """What most of the quote has in quote marks (`Step 3 says "..."`), and its occurrences."""
+    for part in inner_quotes(quote):
+        if 2 * len(part) >= len(quote) and (places := _folded_places(part, response)):
+            return part, places
+    return quote, []
+
+
+def _changed_places(quote: str, response: str, threshold: float) -> tuple[str, str, list[Span]]:
+    """The kind of match, the words and the places of a quote of which something is changed.
+
+    The first words, where they decide, tell the start better than the similarity of the whole does,
+    which in turn tells the end better.
+    """
+    bare = unwrapped(quote)
+    heads = head_places(bare, response)
+    if not heads and (words := unlabelled(bare)):
+        heads = head_places(words, response)
+    inner, places = _inner_places(quote, response) if not heads else (quote, [])
+    if places:
+        return "normalised", inner, places
+    fuzzy = fuzzy_places(_ELLIPSIS.sub(" ", bare), response, threshold)
+    if not heads or {a for a, _ in fuzzy} == {a for a, _ in heads}:
+        return "fuzzy", quote, fuzzy
+    return "head", quote, heads
+
+
+def _attempts(quote: str, response: str, threshold: float) -> Iterator[tuple[str, str, list[Span]]]:
+    """The kind of match, the words and their places, of each attempt, in their order."""
+    yield "exact", quote, [(p, p + len(quote)) for p in _places(quote, response)]
+    bare = unwrapped(quote)
+    for words in dict.fromkeys((quote, bare, unlabelled(bare) or bare)):
+        yield "normalised", quote, _folded_places(words, response)
+    yield "ellipsis", quote, _ellipsis_places(bare, response)
+    yield _changed_places(quote, response, threshold)
 
 
 def find_quote(quote: str, response: str, rest: str, threshold: float) -> FoundQuote | None:
@@ -126,21 +164,14 @@ def find_quote(quote: str, response: str, rest: str, threshold: float) -> FoundQ
     matches need a similarity of `threshold` (0..100; above 100 switches them off). A place that
     cuts a word or number is taken only where no later attempt is cleaner.
     """
-    if not quote.strip():
-        return None
-    bare, cut = _unwrapped(quote), None
-    folded = fold(response)
-    attempts: tuple[tuple[str, Callable[[], list[Span]]], ...] = (
-        ("exact", lambda: [(p, p + len(quote)) for p in _places(quote, response)]),
-        ("normalised", lambda: _folded_places(fold(quote).text, folded)),
-        ("normalised", lambda: _folded_places(fold(bare).text, folded)),
-        ("ellipsis", lambda: _ellipsis_places(bare, folded, response)),
-        ("fuzzy", lambda: fuzzy_places(_ELLIPSIS.sub(" ", bare), response, threshold)),
-    )
-    for match, attempt in attempts:
-        if spans := attempt():
-            found = _choose(spans, match, quote, response, rest)
-            if cut_rank(response, *found.span) < CUT:
-                return found
-            cut = cut or found
+    cut = None
+    for match, words, spans in _attempts(quote, response, threshold) if quote.strip() else ():
+        if not spans or (cut and match == "head"):
+            continue
+        found = _choose(spans, match, words, response, rest)
+        if match != "exact":
+            found = replace(found, span=with_opening(words, response, found.span))
+        if cut_rank(response, *found.span) < CUT:
+            return found
+        cut = cut or found
     return cut

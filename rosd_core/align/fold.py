@@ -1,48 +1,49 @@
 """Folding: a text without what models change when they quote it, with a map back to the original.
 
-Folded are white space, Unicode forms, dashes, quote marks, Markdown, LaTeX and case.
+Folded are white space, Unicode forms, dashes, quote marks, brackets, Markdown, case, and the ways
+to write mathematics: LaTeX, Unicode and plain text.
 """
 
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+
+from rosd_core.align.signs import COMMANDS, DROPPED, ENTITIES, SIGNS, fraction_bars
 
 Span = tuple[int, int]  # characters [start, end)
-
-_DASHES = dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d", "-")
-_QUOTES = dict.fromkeys("\u2018\u2019\u201a\u201b\u2032`\u00b4", "'") | dict.fromkeys(
-    "\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb", '"'
-)
-_SIGNS = dict.fromkeys("\u00d7\u22c5\u00b7\u2217\u2022", "*") | dict.fromkeys(
-    "\u00f7\u2215\u2044", "/"
-)
-_FOLDED = _DASHES | _QUOTES | _SIGNS
 
 # Different spellings of the same thing. `drop` is left out; each other group stands for one sign.
 _MARKUP = re.compile(
     r"""(?P<drop>
         <<[^<>\n]*>>                             # GSM8K's calculator annotation
-      | \\[()\[\],;:!>]                          # LaTeX delimiters and thin spaces
-      | \\(?:left|right|quad|qquad|displaystyle)(?![A-Za-z])
-      | \\ (?=\s|$) | (?<!\\)\$+ | ~(?=[\d\\])
-      | (?<!\w)(?:\*\*|__)(?=\S)                 # Markdown: strong, then emphasis at word edges
-      | (?<=\S)(?:\*\*|__)(?!\w)
-      | (?<![\w*])[*_](?=\w) | (?<=\w)[*_](?=[\s.,;:!?)\"']|$)(?!\s*[\d.(])
-      | (?m:^\#{1,6}\s) | (?m:^\s*[-*>]\s(?=\S))
+      | \\\\?[()\[\]] | \\[,;:!>] | \\\\? (?=\s|$)   # LaTeX delimiters, thin spaces, line breaks
+      | \\(?:begin|end)\{[A-Za-z]{1,12}\*?\}
+      | \\?\$+ | ~(?!=)
+      | (?<!\w)\*\*(?=\S) | (?<=\S)\*\*(?!\w)    # Markdown: strong, then emphasis at word edges
+      | (?<![\w*])\*(?=\w) | (?<=\w)\*(?=[\s.,;:!?)\"']|$)(?!\s*[\d.(])
+      | (?m:^\#{1,6}\s)
       | `+ | [\u200b-\u200d\u2060\ufeff\u00ad]
-      | (?<=\d),(?=\d{3}(?!\d))                  # thousands
+      | (?<=\d)\{?,\}?(?=\d{3}(?!\d))            # thousands
     )
-    | (?P<space>\s+)
-    | (?P<times>\\times(?![A-Za-z])|\\cdot(?![A-Za-z])|\\\*)
-    | (?P<over>\\div(?![A-Za-z]))
-    | (?P<frac>\\[dt]frac(?![A-Za-z]))
-    | (?P<escaped>\\[%$&\#_{}])
-    | (?P<dots>\u2026)
+    | (?P<circle>\^\s?\{?\\circ(?![A-Za-z])\}? | (?<=\d)\s?degrees?(?![A-Za-z]))
+    | (?P<times>\\\* | (?<=[\d%)])\s{1,3}x\s{1,3}(?=[\d$(.\\]) | (?<=\d)x(?=\d))
+    | (?P<space>
+        (?:(?m:^)|[^\S\n]*\n\s*)[-*>\u2022]\s(?=\S)   # the mark of a list item
+      | (?:[^\S\n]|[(){}\[\]_])+ | \s+ | \\[{}_]
+    )
+    | \\\\?[dtc]?frac\s?(?P<above>\d)\s?(?P<below>\d)
+    | \\\\?(?P<command>[A-Za-z]+)
+    | (?P<entity>&(?:lt|gt|quot|amp|\#39);|\\?&)
+    | (?P<escaped>\\[%\#])
+    | (?P<raised>[\u2070\u00b9\u00b2\u00b3\u2074-\u207f]+)
+    | (?P<pair>\+/-|~=)
     """,
     re.VERBOSE,
 )
-_MEANT = {"times": "*", "over": "/", "frac": "\\frac", "dots": "..."}
+_WHITE = re.compile(r"\s")
+_PAIRS = {"+/-": "+-", "~=": "\u2248"}
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,25 @@ def _clusters(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         at = after
 
 
+@lru_cache(maxsize=4096)
+def _plain(letter: str) -> str:
+    """A character that is no ASCII: the sign that it stands for, the name of a Greek letter, or its
+    compatibility form in lower case.
+    """
+    if (sign := SIGNS.get(letter)) is not None:
+        return sign
+    raised = "^" * unicodedata.decomposition(letter[0]).startswith("<super>")
+    forms = unicodedata.normalize("NFKC", letter).casefold()
+    return raised + "".join(SIGNS.get(form) or _greek(form) or form for form in forms)
+
+
+def _greek(letter: str) -> str | None:
+    name = unicodedata.name(letter, "")
+    if name == "GREEK SMALL LETTER LAMDA":
+        return "lambda"
+    return name[19:].lower() if re.fullmatch("GREEK SMALL LETTER [A-Z]+", name) else None
+
+
 class _Output:
     """Folded text as it grows, with the original characters of each piece."""
 
@@ -83,38 +103,62 @@ class _Output:
 
     def put_plain(self, text: str, start: int, end: int) -> None:
         """Fold characters that are no markup, one by one."""
+        piece = text[start:end]
+        if piece.isascii():
+            self.pieces.append(piece.lower())
+            self.starts.extend(range(start, end))
+            self.ends.extend(range(start + 1, end + 1))
+            return
         for a, b in _clusters(text, start, end):
-            folded = _FOLDED.get(text[a:b])
-            if folded is None:
-                raised = unicodedata.decomposition(text[a]).startswith("<super>")
-                folded = "^" * raised + unicodedata.normalize("NFKC", text[a:b]).casefold()
-            self.put(folded, a, b)
+            self.put(_plain(text[a:b]), a, b)
 
 
 def _between_digits(text: str, start: int, end: int) -> bool:
     return text[start - 1 : start].isdigit() and text[end : end + 1].isdigit()
 
 
+def _meaning(markup: re.Match[str]) -> str:
+    """What markup other than white space stands for."""
+    group, found = markup.lastgroup, markup.group()
+    if group == "command":
+        name = markup["command"]
+        return "" if name in DROPPED else COMMANDS.get(name, name.lower().removeprefix("var"))
+    if group == "below":
+        return f"{markup['above']}/{markup['below']}"
+    if group == "raised":
+        return "^" + "".join(map(_plain, found)).replace("^", "")
+    if group == "entity":
+        return ENTITIES.get(found, "")
+    meant = {"circle": "\u00b0", "times": "*", "escaped": found[1:], "pair": _PAIRS.get(found, "")}
+    return meant.get(group or "drop", "")
+
+
 def fold(text: str, annotations: bool = False, spaces: bool = False) -> Folded:
     """`text` without what models change when they quote.
 
-    White space is dropped, except for one space between two digits (`1 1/2` is not `11/2`); with
-    `spaces` one space is kept everywhere. Calculator annotations are dropped unless `annotations`.
-    Linear in the length.
+    White space, brackets and underscores are dropped, except for one space between two digits
+    (`1 1/2` is not `11/2`); with `spaces` one space is kept everywhere. Fractions become a/b.
+    Calculator annotations are dropped unless `annotations`. Linear in the length.
     """
-    out, at = _Output(), 0
+    out, at, bars = _Output(), 0, fraction_bars(text)
     for markup in _MARKUP.finditer(text):
-        start, end, group = markup.start(), markup.end(), markup.lastgroup or "drop"
+        start, end = markup.span()
         out.put_plain(text, at, start)
         at = end
-        if annotations and markup.group().startswith("<<"):
+        if annotations and text.startswith("<<", start) and end - start > 2:
             out.put_plain(text, start, end)
-        elif group == "space":
-            if spaces or _between_digits(text, start, end):
+        elif markup.lastgroup == "space":
+            if bars and not bars.isdisjoint(range(start, end)):
+                out.put("/", start, end)
+            elif (spaces and _WHITE.search(markup.group())) or _between_digits(text, start, end):
                 out.put(" ", start, end)
-        elif group == "escaped":
-            out.put(markup.group()[1:].replace("$", ""), start, end)
-        elif group != "drop":
-            out.put(_MEANT[group], start, end)
+        elif meaning := _meaning(markup):
+            out.put(meaning, start, end)
     out.put_plain(text, at, len(text))
     return Folded("".join(out.pieces), out.starts, out.ends)
+
+
+@lru_cache(maxsize=4)
+def fold_once(response: str, annotations: bool = False, spaces: bool = False) -> Folded:
+    """`fold` of a response, kept while its quotes are searched one after the other."""
+    return fold(response, annotations, spaces)

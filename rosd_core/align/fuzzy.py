@@ -12,8 +12,8 @@ import numpy as np
 from rapidfuzz import fuzz
 from rapidfuzz.distance import Levenshtein
 
-from rosd_core.align.cuts import longest_line, whole_words
-from rosd_core.align.fold import Span, fold
+from rosd_core.align.cuts import own_edges, whole_words
+from rosd_core.align.fold import Span, fold, fold_once
 
 MIN_PART = 2  # folded characters: a shorter piece of a quote would match anywhere
 LONGEST_FUZZY = 1000  # characters of a quote that are aligned letter by letter
@@ -95,7 +95,7 @@ def _best_place(
     """The most similar place within [low, high) of the response: its cost, its characters, and
     whether all numbers of the quote are in it. None where nothing is roughly similar.
     """
-    folded = fold(response[low:high], wanted.annotations, spaces=True)
+    folded = fold_once(response[low:high], wanted.annotations, True)
     cutoff = max(0.0, threshold - 30)
     rough = fuzz.partial_ratio_alignment(wanted.folded, folded.text, score_cutoff=cutoff)
     if rough is None:
@@ -107,7 +107,7 @@ def _best_place(
     if end <= start:
         return None
     a, b = folded.original(offset + start, offset + end)
-    span = whole_words(response, *longest_line(wanted.quote, response, a + low, b + low))
+    span = whole_words(response, *own_edges(wanted.quote, response, a + low, b + low))
     there = _numbers(fold(response[slice(*span)], wanted.annotations, spaces=True).text)
     missing = wanted.numbers - there
     for number, times in missing.items():

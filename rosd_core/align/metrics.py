@@ -6,7 +6,7 @@ from rosd_core.align.fold import Span
 from rosd_core.align.rows import error_spans
 from rosd_core.tables.row_types import AlignmentRow
 
-MATCHES = ("exact", "normalised", "ellipsis", "fuzzy", "none")
+MATCHES = ("exact", "normalised", "ellipsis", "fuzzy", "head", "none")
 
 
 def alignment_metrics(
@@ -27,6 +27,7 @@ def alignment_metrics(
     return {
         "rollouts": len(rows),
         "supervised": len(supervised),
+        "first_quote_not_found": sum(first_quote_lost(r) for r in wrong),
         "skipped_no_success": sum(r["skip_reason"] == "no_success" for r in rows),
         "wrong_reflected": len(wrong),
         **_quote_metrics(wrong),
@@ -35,6 +36,12 @@ def alignment_metrics(
         "mean_start": _share(sum(starts), len(starts)),
         "supervised_token_share": _share(sum(len(r["positions"]) for r in supervised), tokens),
     }
+
+
+def first_quote_lost(row: AlignmentRow) -> bool:
+    """Whether a later quote was found but the first one, with which the error begins, was not."""
+    matches = [quote["match"] for quote in row["quotes"] or []]
+    return matches[:1] == ["none"] and set(matches) != {"none"}
 
 
 def _quote_metrics(wrong: Sequence[AlignmentRow]) -> dict[str, float | None]:

@@ -9,7 +9,12 @@ import numpy as np
 
 from rosd_core.align.eligibility import AlignSettings, Group, eligibility, row_weight
 from rosd_core.align.find_quote import FoundQuote, find_quote
-from rosd_core.align.mask import fallback_tokens, skipped_tokens, supervised_tokens
+from rosd_core.align.mask import (
+    end_of_step,
+    fallback_tokens,
+    skipped_tokens,
+    supervised_tokens,
+)
 from rosd_core.reflect.parse import without_quotes
 from rosd_core.tables.row_types import AlignmentRow, QuotePlace, ReflectionRow, RolloutRow
 
@@ -27,8 +32,9 @@ def align_row(
 
     Correct rollouts are supervised everywhere, and so are wrong ones with `mask: all`. A wrong one
     with `mask: quote` is supervised as `spans` says of the quotes that are found, or as
-    `quote_not_found` says where none is. Of all of them, the tokens that `skip_thinking` and
-    `skip_first` name are left out.
+    `quote_not_found` says where the first quote is not: where the error begins is unknown then.
+    `spans: spans` alone does without the first, since it supervises nothing but quotes. Of all of
+    them, the tokens that `skip_thinking` and `skip_first` name are left out.
     """
     row = _new_row(reflection, rollout, len(spans_T2), row_weight(settings, group))
     context, reason = eligibility(reflection, group, settings)
@@ -42,13 +48,13 @@ def align_row(
     if not reflection["quotes"]:
         return _skip(row, reflection["skip_reason"] or reflection["status"])
     row["quotes"] = find_quotes(reflection, rollout["response"], settings.fuzzy_threshold)
-    errors = error_spans(row)
-    if errors:
+    errors = _supervised_spans(row, rollout["response"])
+    if errors and (row["quotes"][0]["match"] != "none" or settings.spans == "spans"):
         tokens = supervised_tokens(errors, rollout["response"], spans_T2, settings.spans)
         return _supervise(row, context, tokens, skipped, "quote")
     fallback = fallback_tokens(settings.quote_not_found, rollout["response"], peer, spans_T2)
     if fallback is None:
-        return _skip(row, "quote_not_found")
+        return _skip(row, "first_quote_not_found" if errors else "quote_not_found")
     return _supervise(row, context, fallback, skipped, settings.quote_not_found)
 
 
@@ -113,4 +119,13 @@ def error_spans(row: AlignmentRow) -> list[tuple[int, int]]:
         (place["char_start"], place["char_end"])
         for place in places
         if place["char_start"] is not None and place["char_end"] is not None
+    ]
+
+
+def _supervised_spans(row: AlignmentRow, response: str) -> list[tuple[int, int]]:
+    """The characters of the errors. A quote whose end is unknown goes to the end of its step."""
+    matches = [place["match"] for place in row["quotes"] or [] if place["match"] != "none"]
+    return [
+        (start, end_of_step(response, end) if match == "head" else end)
+        for match, (start, end) in zip(matches, error_spans(row), strict=True)
     ]

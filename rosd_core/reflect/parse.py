@@ -1,11 +1,11 @@
 """The text of a reflection, written and parsed: quotes and idea from whatever a model wrote."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rosd_core.prompts.thinking import after_thinking
+from rosd_core.reflect.json_answers import json_values
 
 _FENCE = re.compile(
     r"(?<![^\n])[ \t]{0,8}```[\w+-]{0,20}[ \t]{0,8}(?=<|\n|\Z)\n?|```[ \t]{0,8}(?=\n|\Z)"
@@ -15,6 +15,14 @@ _QUOTE_NAME, _IDEA_NAME = r"err?or[ _-]?quotes?", r"expl(?:ain|an)ations?"
 _TAG = re.compile(
     rf"<\s{{0,3}}(?P<close>/?)\s{{0,3}}(?:(?P<quote>{_QUOTE_NAME})|(?P<idea>{_IDEA_NAME}))\s{{0,3}}>?",
     re.IGNORECASE,
+)
+_NAMES = rf"(?:(?P<quote>{_QUOTE_NAME})|(?P<idea>{_IDEA_NAME}))"
+_KEY = re.compile(rf'["\']{_NAMES}["\']\s{{0,3}}:', re.IGNORECASE)
+# `**Error quote:** ...`, `2. explanation: ...`, `### Explanation` alone in its line
+_HEADING = re.compile(
+    rf"""(?<![^\n])[ \t]{{0,8}}(?:\d{{1,2}}[.)][ ]{{1,3}}|[-*>][ ]{{1,3}})?[\#*_`]{{0,6}}[ ]{{0,3}}
+    {_NAMES}[*_`]{{0,3}}[ ]{{0,3}}(?:[:=]|(?=[ \t]{{0,8}}(?:\n|\Z)))[*_`]{{0,3}}[ \t]{{0,3}}""",
+    re.VERBOSE | re.IGNORECASE,
 )
 _LITERAL_QUOTE = re.compile(r"<error_quote>(.*?)</error_quote>", re.DOTALL)
 
@@ -62,20 +70,36 @@ def _sections(text: str) -> list[tuple[str, str, bool]]:
 
 
 def _json_sections(text: str) -> list[tuple[str, str, bool]]:
-    """The sections of an answer that is a JSON object in place of tags."""
-    at = text.find("{")
-    try:
-        data = json.JSONDecoder(strict=False).raw_decode(text, at)[0] if at >= 0 else None
-    except (ValueError, RecursionError):
-        return []
-    sections = []
-    for key, value in (data if isinstance(data, dict) else {}).items():
-        named = _TAG.match(f"<{key}>")
-        for content in value if isinstance(value, list) else [value]:
-            if named and isinstance(content, str):
-                clean = content.encode("utf-8", "replace").decode()  # no lone surrogates
-                sections.append(("quote" if named["quote"] else "idea", clean, True))
-    return sections
+    """The sections of an answer in JSON in place of tags."""
+    values = json_values(text, _KEY)
+    return [("quote" if key["quote"] else "idea", text, closed) for key, text, closed in values]
+
+
+def _headed_sections(text: str, cut: bool) -> list[tuple[str, str, bool]]:
+    """The sections of an answer with headings in place of tags. Each ends where the next starts;
+    the last one is not closed if the answer was `cut`.
+    """
+    headings = list(_HEADING.finditer(text))
+    ends = [*(heading.start() for heading in headings[1:]), len(text)]
+    return [
+        ("quote" if heading["quote"] else "idea", text[heading.end() : end].strip(), not last)
+        for heading, end in zip(headings, ends, strict=False)
+        for last in [cut and end == len(text)]
+    ]
+
+
+def _read(text: str, cut: bool) -> tuple[list[tuple[str, str, bool]], list[str]]:
+    """The sections of an answer and what had to be repaired: tags, else JSON, else headings. Where
+    the explanation alone has no tag, its heading will do.
+    """
+    sections = _sections(text)
+    if not sections and (sections := _json_sections(text)):
+        return sections, ["json"]
+    if any(name == "idea" for name, _, _ in sections):
+        return sections, []
+    headed = _headed_sections(_TAG.sub("\n", text) if sections else text, cut)
+    headed = [section for section in headed if section[0] == "idea" or not sections]
+    return sections + headed, ["heading"] * bool(headed)
 
 
 def parse_reflection(raw: str, kind: str, finish_reason: str) -> Reflection:
@@ -83,7 +107,7 @@ def parse_reflection(raw: str, kind: str, finish_reason: str) -> Reflection:
 
     Reasoning before the answer is ignored (`thought`), so are code fences (`fence`); a tag that is
     not closed ends where the next one starts (`unclosed`); several explanations are joined
-    (`several_ideas`); a JSON object may replace the tags (`json`).
+    (`several_ideas`); JSON (`json`) or headings (`heading`) may replace the tags.
     """
     repairs = []
     text = after_thinking(raw)
@@ -91,9 +115,8 @@ def parse_reflection(raw: str, kind: str, finish_reason: str) -> Reflection:
     if "```" in text:
         text = _FENCE.sub("", text)
         repairs.append("fence")
-    sections = _sections(text)
-    if not sections and (sections := _json_sections(text)):
-        repairs.append("json")
+    sections, missing = _read(text, finish_reason == "length")
+    repairs += missing
     if sections and sections[-1][0] == "idea" and not sections[-1][2] and finish_reason == "length":
         sections.pop()  # the idea was cut off: half of it may mean the opposite
     repairs += ["unclosed"] * any(not closed for _, _, closed in sections)

@@ -124,7 +124,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             "repairs",
             pa.list_(pa.string()),
             "enums",
-            "what parsing repaired: thought, fence, unclosed, several_ideas, json",
+            "what parsing repaired: thought, fence, unclosed, several_ideas, json, heading",
             nullable=True,
         ),
         _field("attempts", _INT, "count", "how often the reflector was asked; 0 where it was not"),
@@ -154,9 +154,9 @@ SCHEMAS: dict[str, pa.Schema] = {
             "quotes",
             _QUOTES,
             "places",
-            "each error quote: match (exact | normalised | ellipsis | fuzzy | none), candidates "
-            "(places where it could be), char_start, char_end (exclusive) in response; null "
-            "without quote",
+            "each error quote: match (exact | normalised | ellipsis | fuzzy | head | none), "
+            "candidates (places where it could be), char_start, char_end (exclusive) in response; "
+            "of a head the quote may go on after char_end; null without quote",
             nullable=True,
         ),
         _field("positions", _IDS, "token", "supervised indices of response_ids; empty if skipped"),
@@ -192,9 +192,9 @@ SCHEMAS: dict[str, pa.Schema] = {
             "skip_reason",
             _STR,
             "enum",
-            "why skipped: the reflection's status or skip_reason, quote_not_found, no_token "
-            "(every token is skipped), lone_success (no peer), wrong, correct, all_success, "
-            "no_contrast (equal rewards)",
+            "why skipped: the reflection's status or skip_reason, quote_not_found, "
+            "first_quote_not_found (a later one was), no_token (every token is skipped), "
+            "lone_success (no peer), wrong, correct, all_success, no_contrast (equal rewards)",
             nullable=True,
         ),
     ),

@@ -34,7 +34,7 @@ RESPONSE = (
         ("`A: 36000`.", "normalised", "A: 36000"),  # backticks and a full stop
         ('= $3000 - for the "cars"', "normalised", "= $3,000"),  # dash, quote marks, thousands
         ("SO HE PAYS", "normalised", "So he"),  # case
-        ("\\(x × 2 = \\dfrac{1}{2}\\)", "normalised", "x \\times"),  # LaTeX delimiters and signs
+        ("\\(x × 2 = \\dfrac{1}{2}\\)", "normalised", "$x \\times"),  # LaTeX delimiters and signs
         (unicodedata.normalize("NFD", "café costs 5×3"), "normalised", "café"),  # Unicode forms
         ("He pays ... tax", "ellipsis", "He pays"),
         ("So he […] cars", "ellipsis", "So he"),

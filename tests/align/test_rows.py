@@ -133,14 +133,41 @@ def test_advantages_by_hand():
     assert align()["weight"] == 1.0
 
 
-def test_all_quotes_are_stored_and_one_that_is_found_is_enough():
-    row = align(quotes=["zzz", "c=3", "b=2"])
+def test_all_quotes_are_stored_and_the_earliest_is_the_start():
+    row = align(quotes=["c=3", "zzz", "b=2"])
     assert [(q["match"], q["char_start"]) for q in row["quotes"] or []] == [
-        ("none", None),
         ("exact", 8),
+        ("none", None),
         ("exact", 4),
     ]
     assert row["positions"] == list(range(4, 12))
+
+
+def test_a_later_quote_does_not_replace_the_first():
+    lost = align(quotes=["zzz", "c=3"])
+    assert (lost["status"], lost["skip_reason"]) == ("skipped", "first_quote_not_found")
+    # the fallback is that of a quote that is not found: character 6 is the first difference
+    other = align(quotes=["zzz", "c=3"], settings={"quote_not_found": "from_first_difference"})
+    assert (other["first_token"], other["policy"]) == (6, "from_first_difference")
+    # quotes alone are supervised: "c=3" is tokens 8, 9 and 10
+    assert align(quotes=["zzz", "c=3"], settings={"spans": "spans"})["positions"] == [8, 9, 10]
+    rows = [lost, align(quotes=["zzz"]), align(quotes=["b=2", "zzz"])]
+    assert alignment_metrics(rows, {})["first_quote_not_found"] == 1
+
+
+def test_a_quote_of_unknown_end_goes_to_the_end_of_its_step():
+    # the line starts at token 4 (one a character) and has 23 characters; the quote goes on
+    text = "a=1\nTom has 3 red balls now\nc=3"
+    _, spans = character_spans([c.encode() for c in text] + [b""])
+    quotes = ["Tom has 3 red balls (he has four of them)"]
+    rollout: Any = ROLLOUT | {"response": text, "response_ids": list(range(len(text) + 1))}
+    for policy, last in (("spans", 26), ("first_to_end_of_step", 26), ("first_to_end", 31)):
+        settings = replace(SETTINGS, spans=policy)
+        row = align_row(reflection(quotes=quotes), rollout, None, spans, GROUP, settings)
+        assert [(q["match"], q["char_start"], q["char_end"]) for q in row["quotes"] or []] == [
+            ("head", 4, 23)
+        ]
+        assert row["positions"] == list(range(4, last + 1))
 
 
 def test_metrics_count_found_and_true():

@@ -152,6 +152,59 @@ def test_deep_json_and_many_spaces_are_read_at_once():
     assert parse_reflection("<think>" * 10_000, "wrong", "stop").idea is None
 
 
+LATEX = r"So \( x = \frac{1}{2} \) and \nu = 3 \text{ m}"
+
+
+@pytest.mark.parametrize(
+    ("raw", "quote", "repairs"),
+    [
+        # LaTeX that is not escaped: `\(` is no escape, `\f` would be a form feed, `\n` a new line
+        (f'{{"error_quote": "{LATEX}", "explanation": "two"}}', LATEX, ("json",)),
+        ('{"error_quote": "\\\\pi\\nso", "explanation": "two"}', "\\pi\nso", ("json",)),
+        # no closing brace; another object before; an object in a list in an object
+        ('{"error_quote": "1+1=3", "explanation": "two"', "1+1=3", ("json",)),
+        ('{"a": 1} {"error_quote": "1+1=3", "explanation": "two"}', "1+1=3", ("json",)),
+        ('{"x": [{"error_quote": "1+1=3", "explanation": "two"}]}', "1+1=3", ("json",)),
+        # quote marks within a string, a string that never ends, an escaped pair of surrogates
+        ('{"error_quote": "the "sum", or 3", "explanation": "two"}', 'the "sum", or 3', ("json",)),
+        ('{"error_quote": "1+1=3", "explanation": "two', "1+1=3", ("json", "unclosed")),
+        ('{"error_quote": "\\ud835\\udc65=3", "explanation": "two"}', "\U0001d465=3", ("json",)),
+        # headings
+        ("**error_quote:** 1+1=3\n\n**explanation:** two", "1+1=3", ("heading",)),
+        ("### Error Quote\n1+1=3\n### Explanation\ntwo", "1+1=3", ("heading",)),
+        ("1. **Error quote**: 1+1=3\n2. **Explanation**: two", "1+1=3", ("heading",)),
+        ("<error_quote>1+1=3</error_quote>\n**Explanation:** two", "1+1=3", ("heading",)),
+    ],
+)  # fmt: skip
+def test_answers_without_tags(raw, quote, repairs):
+    assert parsed(raw) == ((quote,), "two", "ok", repairs)
+
+
+def test_an_idea_that_is_cut_off_is_none_in_any_format():
+    for raw in (
+        '{"error_quote": "1+1=3", "explanation": "It is no',
+        "**error_quote:** 1+1=3\n**explanation:** It is no",
+    ):
+        assert parsed(raw, finish="length")[:3] == (("1+1=3",), None, "truncated")
+
+
+def test_words_of_the_answer_are_no_headings():
+    raw = QUOTE + "\nThe explanation: none. An error quote is above."
+    assert parsed(raw) == (("1+1=3",), None, "no_idea", ())
+
+
+@pytest.mark.parametrize("start", ["", '"error_quote": "', "<error_quote>", "**explanation:** "])
+@pytest.mark.parametrize(
+    "piece",
+    ["<", "{", "\\", '"', "\n", "`", "*", '"error_quote": "', '"error_quote": ["a",',
+     "**error_quote:** x\n", "<explanation>", "error_quote\n", "\\u0041", '"error_quote":\n'],
+)  # fmt: skip
+def test_hostile_text_takes_linear_time(start, piece):
+    # a quadratic pattern takes minutes for 100,000 characters; all of these take a few seconds
+    found = parse_reflection(start + piece * (100_000 // len(piece)), "wrong", "stop")
+    assert found.status in {"ok", "no_idea", "no_quote"}
+
+
 def test_under_the_grammar_only_its_own_tags_count():
     raw = f"<error quote>made up</error quote>{QUOTE}{IDEA}"
     parsed = parse_constrained(raw, "so 1+1=3 here", "stop")
