@@ -30,6 +30,8 @@ HINTS = {
     "truncated": "Reflections end too early: raise reflect.max_new_tokens.",
     "quote_not_found": "Set reflect.contract or align.quote_not_found, or lower "
     "align.fuzzy_threshold.",
+    "first_quote_not_found": "Reflections quote several places, the first of them inexactly: set "
+    "reflect.contract or align.quote_not_found.",
     "lone_success": "No group has two correct responses: raise rollout.group_size.",
     "no_contrast": "All responses of a group have the same reward: raise rollout.group_size.",
     "no_token": "See align.skip_thinking and align.skip_first.",
