@@ -6,7 +6,7 @@ COLUMNS = ["status", "shortened"]
 STATUS = ("ok", "no_idea", "no_quote", "truncated", "skipped")
 
 
-def reflection_metrics(reflections: pl.DataFrame) -> dict[str, float]:
+def reflection_metrics(reflections: pl.DataFrame) -> dict[str, int]:
     """Metrics of the stage, from COLUMNS: rows, rows of each status, shortened prompts."""
     counts = dict(reflections["status"].value_counts().iter_rows())
     return {

@@ -78,6 +78,7 @@ class _Row:
     matcher: "LLMatcher | None"
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    model_logprobs: list[float] = field(default_factory=list)
 
 
 @dataclass
@@ -207,7 +208,12 @@ class TransformersEngine:
             logits_BV = self._forward(live, live.drop_ended(token_B))
         stops = set(self.stop_ids.tolist())
         return [
-            Completion(row.ids, row.logprobs, "stop" if row.ids[-1] in stops else "length")
+            Completion(
+                row.ids,
+                row.logprobs,
+                "stop" if row.ids[-1] in stops else "length",
+                row.model_logprobs,
+            )
             for row in rows
         ]
 
@@ -231,7 +237,7 @@ class TransformersEngine:
         self, live: _Live, logits_BV: torch.Tensor, step: int, decoding: Decoding
     ) -> torch.Tensor:
         """The next token of each row, (B,); appended to the rows that have not ended."""
-        matchers = [row.matcher for row in live.rows]
+        plain_BV, matchers = logits_BV.float(), [row.matcher for row in live.rows]
         if self.masks is not None and any(matchers):
             logits_BV = self.masks.apply(logits_BV, matchers)
         if decoding.temperature == 0:
@@ -241,12 +247,16 @@ class TransformersEngine:
             seeds_B = np.array([row.request.seed for row in live.rows], dtype=np.uint64)
             logp_BV = sampling_logp(logits_BV, decoding.temperature, decoding.top_p)
             token_B = draw(logp_BV, torch.from_numpy(uniform(seeds_B, step)))
-        logp_B = logp_BV.gather(1, token_B.unsqueeze(1)).squeeze(1)
-        sampled = zip(token_B.tolist(), logp_B.tolist(), live.ended_B.tolist(), strict=True)
-        for row, (token, logprob, ended) in zip(live.rows, sampled, strict=True):
+        token_B1 = token_B.unsqueeze(1)
+        logp_B1 = logp_BV.gather(1, token_B1)
+        model_B1 = plain_BV.gather(1, token_B1) - plain_BV.logsumexp(-1, keepdim=True)
+        columns = (token_B, logp_B1.squeeze(1), model_B1.squeeze(1), live.ended_B)
+        sampled = zip(*(column.tolist() for column in columns), strict=True)
+        for row, (token, logprob, model_logprob, ended) in zip(live.rows, sampled, strict=True):
             if not ended:
                 row.ids.append(token)
                 row.logprobs.append(logprob)
+                row.model_logprobs.append(model_logprob)
                 if self.masks is not None and row.matcher is not None:
                     self.masks.accept(row.matcher, token, row.request.row_id)
         return token_B
