@@ -65,6 +65,7 @@ def make_rows(spec: dict[str, Any]) -> list[dict[str, Any]]:
                 "response_ids": draw.integers(0, vocabulary, length).tolist(),
                 "positions": positions,
                 "behaviour_logp": np.full(len(positions), -10.0, np.float32),
+                "student_logp": np.full(len(positions), -10.0, np.float32),
                 "weight": 1.0,
             }
         )

@@ -48,7 +48,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     write_shards("rollouts", table, problems, p.shard_problems, work, progress)
     metrics = rollout_metrics(read_table("rollouts", table, COLUMNS))
     write_json(paths.metrics("rollout", iteration), metrics)
-    warn_shortened("rollout", metrics["shortened"], len(problems))
+    warn_shortened("rollout", int(metrics["shortened"]), len(problems))
 
 
 if __name__ == "__main__":

@@ -51,6 +51,13 @@ class Batch:
         weights = [float(row["weight"]) for row in self.rows for _ in row["positions"]]
         return torch.tensor(weights)
 
+    def column(
+        self, name: str, device: torch.device, dtype: torch.dtype = torch.float32
+    ) -> torch.Tensor:
+        """A column of the rows, supervised token after supervised token (N, ...)."""
+        parts = [np.asarray(values) for values in _stored(self.rows, name)]
+        return torch.from_numpy(np.concatenate(parts)).to(device, dtype)
+
 
 def split_step(rows: Rows, most: int, live_teacher: bool) -> list[Batch]:
     """The rows of an optimizer step in batches of at most `most` packed tokens."""
@@ -80,16 +87,12 @@ def _stored(rows: Rows, name: str) -> Iterator[Any]:
 def collate(batch: Batch, objective: Objective, device: torch.device) -> Targets:
     """The targets of a batch, supervised token after supervised token."""
 
-    def column(name: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        parts = [np.asarray(values) for values in _stored(batch.rows, name)]
-        return torch.from_numpy(np.concatenate(parts)).to(device, dtype)
-
+    loss, teacher = LOSSES[objective.settings.loss], objective.teacher
     tensors: dict[str, torch.Tensor] = {
         "token_N": sampled_tokens(batch.student).to(device),
-        "behaviour_N": column("behaviour_logp"),
+        "behaviour_N": batch.column(loss.behaviour, device),
         "weight_N": batch.weight_N.to(device),
     }
-    loss, teacher = LOSSES[objective.settings.loss], objective.teacher
     if loss.needs_teacher and teacher is not None:
         if teacher.live is not None:
             tensors["hidden_NH"] = teacher.live.hidden(batch.teacher)
@@ -98,11 +101,11 @@ def collate(batch: Batch, objective: Objective, device: torch.device) -> Targets
             parts = [from_bfloat16(hidden, len(row["positions"])) for hidden, row in stored]
             tensors["hidden_NH"] = torch.cat(parts).to(device)
     elif loss.needs_teacher:
-        tensors["teacher_N"] = column("teacher_logp")
+        tensors["teacher_N"] = batch.column("teacher_logp", device)
         if loss.on_support:
-            tensors["support_NK"] = column("support_ids", torch.long)
-            tensors["teacher_NK"] = column("support_logp")
-            tensors["tail_N"] = column("tail_logp")
+            tensors["support_NK"] = batch.column("support_ids", device, torch.long)
+            tensors["teacher_NK"] = batch.column("support_logp", device)
+            tensors["tail_N"] = batch.column("tail_logp", device)
     return Targets(**tensors)
 
 

@@ -54,10 +54,13 @@ class Optimization:
 
 @dataclass(frozen=True)
 class StepLog:
-    """What one optimizer step did. `loss` in nats per supervised token. The rest says how stale the
-    samples were: mean of the importance ratio that the loss applied, share of tokens that it
-    clipped, largest ratio rho, and KL(behaviour || student) by its estimate rho - 1 - log rho, in
-    nats.
+    """What one optimizer step did. `loss` in nats per supervised token.
+
+    mean_importance and clipped_share are of the importance that the loss applied, which corrects
+    for temperature and top_p as well. largest_ratio and stale_kl say how far the student has moved
+    since it sampled, by the drift S(y) / S'(y), both at temperature 1: its largest value, and
+    KL(S' || S) in nats by the estimate drift - 1 - log drift (of tokens drawn from S'; with another
+    temperature or top_p it weighs the tokens that were drawn).
     """
 
     step: int
@@ -71,6 +74,16 @@ class StepLog:
     stale_kl: float
 
 
+@dataclass(frozen=True)
+class Ratios:
+    """Per supervised token (N,): rho of the loss, unclipped, and the drift S(y) / S'(y) of the
+    student from the weights that sampled.
+    """
+
+    importance_N: torch.Tensor
+    drift_N: torch.Tensor
+
+
 class _Sums:
     """Sums over the tokens of a step, in fp64 and over all processes."""
 
@@ -79,15 +92,16 @@ class _Sums:
         self.totals = torch.zeros(4, dtype=torch.float64)  # loss, importance, clipped, KL
         self.largest = torch.zeros(1, dtype=torch.float64)
 
-    def add(self, loss: torch.Tensor, ratio_N: torch.Tensor, weight_N: torch.Tensor) -> None:
-        """A batch: its loss summed over tokens, and per token rho and the row weight."""
-        ratio_N, loss = ratio_N.double().cpu(), loss.detach().double().cpu()
+    def add(self, loss: torch.Tensor, ratios: Ratios, weight_N: torch.Tensor) -> None:
+        """A batch: its loss summed over tokens, and per token the ratios and the row weight."""
+        ratio_N, drift_N = ratios.importance_N.double().cpu(), ratios.drift_N.double().cpu()
+        loss = loss.detach().double().cpu()
         importance = LOSSES[self.settings.loss].importance
         applied_N, clipped_N = importance(ratio_N, weight_N, self.settings)
-        kl_N = ratio_N - 1 - ratio_N.log()
+        kl_N = drift_N - 1 - drift_N.log()
         sums = [x.double().sum() for x in (applied_N, clipped_N, kl_N)]
         self.totals += torch.stack([loss, *sums])
-        self.largest = torch.maximum(self.largest, ratio_N.max())
+        self.largest = torch.maximum(self.largest, drift_N.max())
 
     def reduce(self) -> None:
         """Sum over the processes; to be called once."""
@@ -97,9 +111,9 @@ class _Sums:
 
 def batch_loss(
     model: PreTrainedModel, batch: Batch, objective: Objective, pad_id: int, tokens: float = 1.0
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Loss of a batch, summed over its supervised tokens and divided by `tokens`, and the unclipped
-    importance ratios rho (N,). Within packed_attention where the model can be packed.
+) -> tuple[torch.Tensor, Ratios]:
+    """Loss of a batch, summed over its supervised tokens and divided by `tokens`, and its ratios.
+    Within packed_attention where the model can be packed.
     """
     if can_pack(model):
         hidden_NH = packed_hidden(model, pack(batch.student))
@@ -110,7 +124,9 @@ def batch_loss(
     loss, student_N = head_loss(
         hidden_NH, head_of(model), targets, objective.settings, head, tokens
     )
-    return loss, (student_N.float() - targets.behaviour_N).exp()
+    student_N, start_N = student_N.float(), batch.column("student_logp", hidden_NH.device)
+    importance_N = (student_N - targets.behaviour_N).exp()
+    return loss, Ratios(importance_N, (student_N - start_N).exp())
 
 
 def train(
@@ -165,9 +181,9 @@ def _step(
         split_step(rows, optimization.batch_tokens, objective.live_teacher)
     ):
         with low_precision(model.device.type, optimization.autocast):
-            loss, ratio_N = batch_loss(model, batch, objective, pad_id, tokens)
+            loss, ratios = batch_loss(model, batch, objective, pad_id, tokens)
         loss.backward()
-        sums.add(loss.detach().double() * tokens, ratio_N, batch.weight_N)
+        sums.add(loss.detach().double() * tokens, ratios, batch.weight_N)
     norm = _summed_gradients(group["params"], optimization.grad_clip)
     sums.reduce()
     loss, importance, clipped, stale_kl = (sums.totals / tokens).tolist()

@@ -9,8 +9,14 @@
 | policy_gradient | -min(rho_t r, clip(rho_t, 1 - c, 1 + c) r) | no |
 
 S_t and T_t are the student's and the teacher's next-token distributions, y_t is the sampled token,
-r the weight of its row, rho_t = S_t(y_t) / (behaviour probability of y_t) the importance ratio and
-w_t = min(rho_t, importance_clip). All losses are in nats.
+r the weight of its row, rho_t the importance ratio and w_t = min(rho_t, importance_clip). All
+losses are in nats.
+
+    rho_t = S_t(y_t) / b_t(y_t)    b: what was sampled from, after temperature and top_p
+    rho_t = S_t(y_t) / S'_t(y_t)   policy_gradient; S': the weights that sampled, at temperature 1
+
+The first also corrects for a temperature or a top_p below 1, so it differs from 1 even for weights
+that have not moved. policy_gradient clips around 1, which must mean weights that have not moved.
 
 To add a loss: write its function, add its entry to `LOSSES` and its name to `Distill.loss` in
 rosd_core/config/params.py, mention it in params.yaml, and test it.
@@ -47,7 +53,7 @@ class TokenInputs:
     the student's alone.
 
     student_n     of the sampled token
-    behaviour_n   of the sampled token, under the distribution that it was sampled from
+    behaviour_n   of the sampled token, under what it was sampled from (policy_gradient: under S')
     weight_n      r, the weight of its row
     teacher_n     of the sampled token; None without teacher
     student_nC    of the buckets; None where the loss reads the sampled token alone
@@ -74,7 +80,9 @@ Importance = Callable[[torch.Tensor, torch.Tensor, LossSettings], tuple[torch.Te
 def clipped_importance(
     ratio_n: torch.Tensor, weight_n: torch.Tensor, settings: LossSettings
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """w = min(rho, importance_clip): corrects for the drift of the student since it sampled."""
+    """w = min(rho, importance_clip): corrects for how the token was sampled, and for the drift of
+    the student since then.
+    """
     clip = settings.importance_clip
     return ratio_n.clamp(max=clip), ratio_n > clip
 
@@ -161,6 +169,7 @@ class TokenLoss:
     needs_teacher     whether it reads teacher_n, student_nC and teacher_nC
     on_support        False: of these teacher_n alone, so that no support is chosen
     importance        the ratio that it applies, and which tokens it clips
+    behaviour         column of the table scores that rho is divided by
     whole_vocabulary  value and gradient without r w for support `full`; without it, autograd
     """
 
@@ -168,6 +177,7 @@ class TokenLoss:
     needs_teacher: bool
     on_support: bool = True
     importance: Importance = clipped_importance
+    behaviour: str = "behaviour_logp"
     whole_vocabulary: (
         Callable[[torch.Tensor, torch.Tensor, LossSettings], tuple[torch.Tensor, torch.Tensor]]
         | None
@@ -184,6 +194,9 @@ LOSSES: dict[str, TokenLoss] = {
     "sampled_token": TokenLoss(sampled_token, needs_teacher=True, on_support=False),
     "cross_entropy": TokenLoss(cross_entropy, needs_teacher=False, importance=no_importance),
     "policy_gradient": TokenLoss(
-        policy_gradient, needs_teacher=False, importance=trust_region_importance
+        policy_gradient,
+        needs_teacher=False,
+        importance=trust_region_importance,
+        behaviour="student_logp",
     ),
 }

@@ -94,6 +94,7 @@ def rollout_rows(
                 "response_ids": completion.token_ids,
                 "response": response,
                 "behaviour_logp": completion.logprobs,
+                "student_logp": completion.model_logprobs,
                 "finish_reason": completion.finish_reason,
                 "reward": verdict.reward,
                 "success": verdict.success,

@@ -34,6 +34,12 @@ def greedy(logits_BV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return token_B, highest_B - logits_BV.float().logsumexp(-1)
 
 
+def token_logp(logits_BV: torch.Tensor, token_B: torch.Tensor) -> torch.Tensor:
+    """Log-probability of one id per row at temperature 1, over all ids, (B,)."""
+    logits_BV = logits_BV.float()
+    return logits_BV.gather(1, token_B.unsqueeze(1)).squeeze(1) - logits_BV.logsumexp(-1)
+
+
 def sample(
     logits_BV: torch.Tensor, uniforms_B: torch.Tensor, temperature: float, top_p: float
 ) -> tuple[torch.Tensor, torch.Tensor]:

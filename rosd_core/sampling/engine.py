@@ -44,7 +44,8 @@ class Decoding:
 @dataclass(frozen=True)
 class Completion:
     """The sampled ids (end token included), their log-probabilities under the sampling
-    distribution, and why it ended.
+    distribution, why it ended, and the log-probabilities under the model itself: at temperature 1,
+    over all ids.
 
     Greedy decoding reports the log-probability at temperature 1.
     """
@@ -52,6 +53,7 @@ class Completion:
     token_ids: list[int]
     logprobs: list[float]
     finish_reason: str
+    model_logprobs: list[float]
 
 
 class Engine(Protocol):

@@ -17,7 +17,7 @@ from rosd_core.errors import RosdError
 from rosd_core.models.loading import context_length, load_model
 from rosd_core.prompts.chat import pad_id
 from rosd_core.sampling.batches import decode_batches
-from rosd_core.sampling.draw import greedy, sample, uniform
+from rosd_core.sampling.draw import greedy, sample, token_logp, uniform
 from rosd_core.sampling.engine import Completion, Decoding, Request
 from rosd_core.sampling.prefill import prefill
 from rosd_core.tables.progress import Report, silent
@@ -36,6 +36,7 @@ class _Row:
     matcher: "LLMatcher | None"
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    model_logprobs: list[float] = field(default_factory=list)
 
 
 @dataclass
@@ -147,7 +148,12 @@ class TransformersEngine:
             logits_BV = self._forward(live, live.drop_ended(token_B))
         stops = set(self.stop_ids.tolist())
         return [
-            Completion(row.ids, row.logprobs, "stop" if row.ids[-1] in stops else "length")
+            Completion(
+                row.ids,
+                row.logprobs,
+                "stop" if row.ids[-1] in stops else "length",
+                row.model_logprobs,
+            )
             for row in rows
         ]
 
@@ -171,7 +177,7 @@ class TransformersEngine:
         self, live: _Live, logits_BV: torch.Tensor, step: int, decoding: Decoding
     ) -> torch.Tensor:
         """The next token of each row, (B,); appended to the rows that have not ended."""
-        matchers = [row.matcher for row in live.rows]
+        plain_BV, matchers = logits_BV, [row.matcher for row in live.rows]
         if self.masks is not None and any(matchers):
             logits_BV = self.masks.apply(logits_BV, matchers)
         if decoding.temperature == 0:
@@ -180,11 +186,14 @@ class TransformersEngine:
             seeds_B = np.array([row.request.seed for row in live.rows], dtype=np.uint64)
             uniforms_B = torch.from_numpy(uniform(seeds_B, step))
             token_B, logp_B = sample(logits_BV, uniforms_B, decoding.temperature, decoding.top_p)
-        sampled = zip(token_B.tolist(), logp_B.tolist(), live.ended_B.tolist(), strict=True)
-        for row, (token, logprob, ended) in zip(live.rows, sampled, strict=True):
+        model_B = token_logp(plain_BV, token_B)
+        columns = (token_B, logp_B, model_B, live.ended_B)
+        sampled = zip(*(column.tolist() for column in columns), strict=True)
+        for row, (token, logprob, model_logprob, ended) in zip(live.rows, sampled, strict=True):
             if not ended:
                 row.ids.append(token)
                 row.logprobs.append(logprob)
+                row.model_logprobs.append(model_logprob)
                 if self.masks is not None and row.matcher is not None:
                     self.masks.accept(row.matcher, token, row.request.row_id)
         return token_B

@@ -100,6 +100,7 @@ def score_inputs(
                 "positions": positions,
                 "weight": alignment["weight"],
                 "behaviour_logp": [rollout["behaviour_logp"][t] for t in positions],
+                "student_logp": [rollout["student_logp"][t] for t in positions],
             }
         )
     return inputs

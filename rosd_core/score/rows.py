@@ -35,7 +35,6 @@ def unscored(row: ScoreInput, status: str, support: str) -> ScoreRow:
     """A row without targets. It keeps its supervised tokens unless it is too long."""
     scored: ScoreRow = {
         **row,
-        "student_logp": (),
         "teacher_logp": (),
         "support_ids": (),
         "support_logp": (),
@@ -46,7 +45,7 @@ def unscored(row: ScoreInput, status: str, support: str) -> ScoreRow:
         "status": status,
     }
     if status == "too_long":
-        scored["positions"], scored["behaviour_logp"] = [], []
+        scored["positions"], scored["behaviour_logp"], scored["student_logp"] = [], [], []
     return scored
 
 

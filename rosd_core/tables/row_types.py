@@ -36,6 +36,7 @@ class RolloutRow(TypedDict):
     response_ids: Sequence[int]
     response: str
     behaviour_logp: Floats
+    student_logp: Floats
     finish_reason: str
     reward: float
     success: bool
@@ -104,10 +105,10 @@ class ScoreInput(TypedDict):
     positions: Sequence[int]
     behaviour_logp: Floats
     weight: float
+    student_logp: Floats
 
 
 class ScoreRow(ScoreInput):
-    student_logp: Floats
     teacher_logp: Floats
     support_ids: IntMatrix
     support_logp: FloatMatrix

@@ -68,7 +68,14 @@ SCHEMAS: dict[str, pa.Schema] = {
             "behaviour_logp",
             _LOGPS,
             "nats",
-            "log-probability under the distribution that was sampled from",
+            "log-probability under the distribution that was sampled from: after temperature and "
+            "top_p",
+        ),
+        _field(
+            "student_logp",
+            _LOGPS,
+            "nats",
+            "log-probability under the weights that sampled, at temperature 1 and over all ids",
         ),
         _field(
             "finish_reason",
@@ -218,7 +225,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             "student_logp",
             _LOGPS,
             "nats",
-            "the sampling weights' log-probability of each supervised token",
+            "the sampling weights' log-probability of each supervised token, at temperature 1; "
+            "that of rollouts where nothing is scored",
         ),
         _field(
             "teacher_logp", _LOGPS, "nats", "the teacher's log-probability of each supervised token"

@@ -37,6 +37,7 @@ def rows(count=8, vocabulary=20):
                 "response_ids": ids[4:],
                 "positions": list(range(first, length)),
                 "behaviour_logp": [-3.0] * width,
+                "student_logp": [-3.0] * width,
                 "weight": 1.0,
                 "status": "scored",
                 "support_ids": [[3, 4, 5]] * width,
@@ -73,20 +74,20 @@ def test_the_loss_by_hand(tiny):
     """One token, support of one id: the buckets are (p, 1 - p), so JSD has a closed form."""
     row = {
         "problem_id": "p", "prompt_ids": [5, 6], "response_ids": [7, 8], "positions": [1],
-        "behaviour_logp": [-50.0],
+        "behaviour_logp": [-50.0], "student_logp": [-50.0],
         "weight": 1.0, "support_ids": [[9]], "support_logp": [[math.log(0.25)]],
         "tail_logp": [math.log(0.75)], "teacher_logp": [-1.0],
     }  # fmt: skip
     with torch.no_grad():
         logits = tiny(torch.tensor([[5, 6, 7]])).logits[0, -1]
-        loss, ratio = loss_of(tiny, [row])
+        loss, ratios = loss_of(tiny, [row])
     p, q = logits.softmax(-1)[9].item(), 0.25
     m = (p + q) / 2
     s_m = p * math.log(p / m) + (1 - p) * math.log((1 - p) / (1 - m))
     t_m = q * math.log(q / m) + (1 - q) * math.log((1 - q) / (1 - m))
     # the behaviour probability is tiny, so the weight is clipped at 2
     assert loss.item() == pytest.approx(2 * (s_m + t_m) / 2, rel=1e-4)
-    assert ratio.item() > 2
+    assert ratios.importance_N.item() > 2
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 25])
@@ -116,10 +117,17 @@ def test_the_prefix_has_no_influence_but_as_context(tiny):
     """Gradients come from supervised tokens alone: their sum is that of the suffix's positions."""
     data = rows(1)
     data[0]["positions"], keep = [2], 1
-    for name in ("behaviour_logp", "support_ids", "support_logp", "tail_logp", "teacher_logp"):
+    for name in (
+        "behaviour_logp",
+        "student_logp",
+        "support_ids",
+        "support_logp",
+        "tail_logp",
+        "teacher_logp",
+    ):
         data[0][name] = data[0][name][-keep:]
     model = copy.deepcopy(tiny)
-    _, ratio = loss_of(model, data)
+    ratio = loss_of(model, data)[1].importance_N
     assert ratio.shape == (1,)
     with torch.no_grad():
         ids = torch.tensor([[*data[0]["prompt_ids"], *data[0]["response_ids"]]])
@@ -206,7 +214,9 @@ def test_cross_entropy_by_hand(tiny):
 def test_the_policy_gradient_by_hand(tiny, behaviour, advantage, expected, moves):
     model = copy.deepcopy(tiny)
     (row,) = rows(1)
-    row |= {"behaviour_logp": [x + behaviour for x in logp_of(tiny, row)], "weight": advantage}
+    # the ratio is to the weights that sampled, whatever the temperature that they sampled at
+    start = [x + behaviour for x in logp_of(tiny, row)]
+    row |= {"student_logp": start, "behaviour_logp": [-0.1] * len(start), "weight": advantage}
     (batch,) = split_step([row], 10**6, live_teacher=False)
     with packed_attention(model):
         loss, _ = batch_loss(model, batch, Objective(replace(LOSS, loss="policy_gradient")), 0)
@@ -271,17 +281,37 @@ def one_of_two(rank, state, config, data, folder):
 
 
 def test_staleness_by_hand(tiny):
-    """Behaviour half as likely: ratios are 2, their KL estimate 2 - 1 - ln 2, none above the clip
-    of 2.5; half of them twice as likely again are clipped."""
+    """The weights that sampled gave the tokens 1/2 and 1/4 of today's probability: drifts of 2 and
+    4, whose KL estimates are 2 - 1 - ln 2 and 4 - 1 - ln 4. They were sampled at a temperature that
+    made both twice as likely as that: ratios of 1 and 2, neither above the clip of 2.5.
+    """
     (row,) = rows(1)
     row["positions"] = [0, 1]
     logp = logp_of(tiny, row)
-    row |= {"behaviour_logp": [logp[0] - math.log(2), logp[1] - math.log(4)]}
+    start = [logp[0] - math.log(2), logp[1] - math.log(4)]
+    row |= {"student_logp": start, "behaviour_logp": [x + math.log(2) for x in start]}
     stored = ("support_ids", "support_logp", "tail_logp", "teacher_logp")
     row |= {name: row[name][:2] for name in stored}
     model = copy.deepcopy(tiny)
     (log,), _ = run(model, [[row]], None, replace(LOSS, importance_clip=2.5))
     assert log.largest_ratio == pytest.approx(4, rel=1e-4)
+    assert log.mean_importance == pytest.approx((1 + 2) / 2, rel=1e-4)
+    assert log.clipped_share == 0
+    assert log.stale_kl == pytest.approx((1 - math.log(2) + 3 - math.log(4)) / 2, rel=1e-4)
+
+
+def test_what_the_loss_clips_is_counted(tiny):
+    """Behaviour of 1/2 and 1/4: ratios of 2 and 4, of which a clip of 2.5 cuts the second."""
+    (row,) = rows(1)
+    row["positions"] = [0, 1]
+    logp = logp_of(tiny, row)
+    row |= {"behaviour_logp": [logp[0] - math.log(2), logp[1] - math.log(4)], "student_logp": logp}
+    stored = ("support_ids", "support_logp", "tail_logp", "teacher_logp")
+    row |= {name: row[name][:2] for name in stored}
+    model = copy.deepcopy(tiny)
+    (log,), _ = run(model, [[row]], Path("nowhere"), replace(LOSS, importance_clip=2.5))
     assert log.mean_importance == pytest.approx((2 + 2.5) / 2, rel=1e-4)
     assert log.clipped_share == 0.5
-    assert log.stale_kl == pytest.approx((1 - math.log(2) + 3 - math.log(4)) / 2, rel=1e-4)
+    # the weights are those that sampled: nothing is stale
+    assert log.largest_ratio == pytest.approx(1, abs=1e-4)
+    assert log.stale_kl == pytest.approx(0, abs=1e-6)

@@ -50,6 +50,25 @@ def test_behaviour_logprobs_are_those_of_the_plain_forward_pass(tiny):
             assert logprob == pytest.approx(logp[at + t, token].item(), abs=2e-5)
 
 
+def test_both_logprobs_at_another_temperature(tiny):
+    """Sampled from softmax(z / 0.5) within the nucleus of 0.8; the model itself has softmax(z)."""
+    rows = requests(6)
+    for request, completion in zip(
+        rows, make_engine(tiny).generate(rows, Decoding(0.5, 0.8, 8)), strict=True
+    ):
+        ids = torch.tensor([[*request.prompt_ids, *completion.token_ids]])
+        with torch.inference_mode():
+            logits = tiny(ids).logits[0, len(request.prompt_ids) - 1 : -1]
+        for t, token in enumerate(completion.token_ids):
+            probabilities, order = (logits[t] / 0.5).softmax(-1).sort(descending=True)
+            size = int((probabilities.cumsum(-1) < 0.8).sum()) + 1
+            inside = dict(zip(order[:size].tolist(), probabilities[:size].tolist(), strict=True))
+            expected = math.log(inside[token] / sum(inside.values()))
+            assert completion.logprobs[t] == pytest.approx(expected, abs=1e-4)
+            plain = logits[t].log_softmax(-1)[token].item()
+            assert completion.model_logprobs[t] == pytest.approx(plain, abs=2e-5)
+
+
 def test_greedy_is_that_of_transformers(tiny):
     rows = requests(5)
     ours = make_engine(tiny).generate(rows, Decoding(0.0, 1.0, 12))

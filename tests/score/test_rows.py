@@ -28,6 +28,7 @@ def tables(positions=(2, 3), status="supervised", context="idea"):
             "response_ids": [[8, 9, 10, 2], [8, 2]],
             "response": ["1+1=3", "it is 2"],
             "behaviour_logp": [[-0.1, -0.2, -0.3, -0.4], [-0.1, -0.2]],
+            "student_logp": [[-0.5, -0.6, -0.7, -0.8], [-0.5, -0.6]],
         }
     )
     reflections = pl.DataFrame({"rollout_id": ["p/0"], "idea": ["carry"], "peer_id": ["p/1"]})
@@ -141,6 +142,7 @@ def test_without_a_teacher_the_tokens_are_kept(tiny, tokenizer):
     row = scored(row_input, tiny, "student")
     assert (row["status"], row["support"], row["teacher_prompt_ids"]) == ("no_teacher", "none", [])
     assert (row["positions"], row["weight"], row["support_ids"]) == ([2, 3], 1.0, ())
+    assert row["student_logp"] == [-0.7, -0.8]  # of the rollout
 
 
 def test_batches_do_not_change_the_scores(tiny, tokenizer):

@@ -1,5 +1,6 @@
 """The stages on real files with the real base model, in this process and as the command `rosd`."""
 
+import json
 import os
 import re
 import resource
@@ -76,6 +77,25 @@ def test_the_student_did_sample_what_the_table_says(finished):
         exploded.select((pl.col("behaviour_logp") - pl.col("student_logp")).abs().max()).item()
         < 1e-3
     )
+
+
+def test_a_temperature_is_no_staleness(project):
+    """The first optimizer step is taken on the weights that sampled, whatever they sampled at."""
+    changes = {"rollout": SMALL["rollout"] | {"temperature": 0.7, "top_p": 0.9}}
+    changes |= {"distill": SMALL["distill"] | {"rows_per_step": 1000}}
+    write_params(project, SMALL | changes)
+    run_stage(project, "prepare")
+    for stage in ITERATION:
+        run_stage(project, stage, "i1")
+    metrics = json.loads((project / "metrics" / "distill-i1.json").read_text())
+    assert metrics["steps"] == 1
+    assert metrics["largest_ratio"] == pytest.approx(1, abs=1e-3)
+    assert metrics["stale_kl"] == pytest.approx(0, abs=1e-6)
+    scores = read_table("scores", Paths(project).table("scores", "i1"))
+    logps = scores.select("student_logp", "behaviour_logp").explode("*")
+    ratio = (logps["student_logp"] - logps["behaviour_logp"]).exp()
+    assert metrics["mean_importance"] == pytest.approx(ratio.clip(upper_bound=2).mean(), abs=1e-5)
+    assert abs(metrics["mean_importance"] - 1) > 1e-4  # this one is of the temperature
 
 
 def test_report_wrote_what_dvc_plots_reads(finished):
