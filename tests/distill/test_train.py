@@ -309,7 +309,7 @@ def test_what_the_loss_clips_is_counted(tiny):
     stored = ("support_ids", "support_logp", "tail_logp", "teacher_logp")
     row |= {name: row[name][:2] for name in stored}
     model = copy.deepcopy(tiny)
-    (log,), _ = run(model, [[row]], Path("nowhere"), replace(LOSS, importance_clip=2.5))
+    (log,), _ = run(model, [[row]], None, replace(LOSS, importance_clip=2.5))
     assert log.mean_importance == pytest.approx((2 + 2.5) / 2, rel=1e-4)
     assert log.clipped_share == 0.5
     # the weights are those that sampled: nothing is stale

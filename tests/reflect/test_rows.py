@@ -24,7 +24,7 @@ class Scripted:
         self.asked.append((requests, decoding))
         texts = [self.calls[len(self.asked) - 1][r.row_id] for r in requests]
         ids = [self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
-        return [Completion(i, [0.0] * len(i), "stop") for i in ids]
+        return [Completion(i, [0.0] * len(i), "stop", [0.0] * len(i)) for i in ids]
 
 
 def task(name, kind="wrong"):

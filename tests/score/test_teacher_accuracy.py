@@ -42,7 +42,7 @@ class Answers:
     def generate(self, requests, decoding):
         assert [r.prompt_ids for r in requests] == [[7, n] for n in range(len(self.answers))]
         ids = [self.tokenizer(self.answers[r.row_id])["input_ids"] for r in requests]
-        return [Completion(i, [0.0] * len(i), "stop") for i in ids]
+        return [Completion(i, [0.0] * len(i), "stop", [0.0] * len(i)) for i in ids]
 
 
 def test_accuracies_and_their_difference(tokenizer, tmp_path, monkeypatch):
