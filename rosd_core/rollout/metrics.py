@@ -15,9 +15,9 @@ def rollout_metrics(rollouts: pl.DataFrame) -> dict[str, float]:
     return {
         "rollouts": rows,
         "problems": len(groups),
-        "success_share": rollouts["success"].sum() / rows,
-        "mixed_group_share": ((groups > 0) & (groups < 1)).sum() / len(groups),
-        "cut_off_share": (rollouts["finish_reason"] == "length").sum() / rows,
+        "success_share": int(rollouts["success"].sum()) / rows,
+        "mixed_group_share": int(((groups > 0) & (groups < 1)).sum()) / len(groups),
+        "cut_off_share": int((rollouts["finish_reason"] == "length").sum()) / rows,
         "unreadable_share": rollouts["parsed_answer"].null_count() / rows,
         "shortened": shortened_prompts(rollouts),
     }
