@@ -57,7 +57,7 @@ def generate(model: PreTrainedModel, prompts: Sequence[list[int]], rows: int, d:
     """All prompts with `transformers.generate`, `rows` of them at a time."""
     for start in range(0, len(prompts), rows):
         ids = torch.tensor(prompts[start : start + rows])
-        model.generate(  # pyright: ignore[reportAttributeAccessIssue] (of every causal model)
+        model.generate(  # pyright: ignore[reportCallIssue] (of every causal model)
             input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=True, top_k=0,
             temperature=d.temperature, top_p=d.top_p, pad_token_id=PAD,
             min_new_tokens=d.max_new_tokens, max_new_tokens=d.max_new_tokens,
