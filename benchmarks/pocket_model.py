@@ -37,6 +37,7 @@ def main(problems: int = 300, threads: int = 1) -> None:
 
     drawn = [make_problem(2024, "chain", "benchmark", n) for n in range(problems)]
     pairs = [(p, p.program) for p in drawn if p.program is not None]
+    assert params.bootstrap is not None  # the shipped params have it
     forget = params.bootstrap.forget
     wrong = [
         (p, wrong_solution(program, Random(n), forget, 0.0)) for n, (p, program) in enumerate(pairs)

@@ -54,7 +54,7 @@ def convert_gguf(file: Path, target: Path) -> None:
         ) from None
     # the weights are plain numbers now; transformers would refuse to save a quantised model
     if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
+        del model.config.quantization_config  # pyright: ignore[reportAttributeAccessIssue]
     model.hf_quantizer, model.is_quantized = None, False  # pyright: ignore
     with replacing_folder(target) as folder:
         model.save_pretrained(folder)

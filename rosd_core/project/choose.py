@@ -17,6 +17,7 @@ SMALL = 3_000_000_000  # parameters: smaller models seldom follow the reflection
 NOISY = 1_000_000_000  # parameters: smaller models need lower temperatures and examples
 LEAST_ROWS, MOST_ROWS = 8, 256  # rows per optimizer step; 256 is published
 SHORT, LONG = (2, "a CPU has no time for more"), (4, "per problem")  # evaluate.samples
+SHOTS = 3  # solved examples; prompts share them, so that they are read once
 MOST_DECODED = 32768  # tokens in the cache of a batch: more does not make a CPU faster
 NEEDS = "Use a model with a longer context, or shorter data."
 
@@ -139,7 +140,7 @@ def shot_count(wanted: int | None, model: ModelFacts, solved: bool) -> tuple[int
     if model.parameters >= NOISY:
         return 0, "models of this size follow the request"
     shown = "" if solved else "; the data has no solutions, so they show the answer alone"
-    return 2, f"models below 1 B parameters need to see the form of an answer{shown}"
+    return SHOTS, f"models below 1 B parameters need to see the form of an answer{shown}"
 
 
 def split_sizes(rows: int, has_test: bool, device: str) -> tuple[int, str]:

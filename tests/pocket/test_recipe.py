@@ -106,7 +106,9 @@ def test_the_loss_falls_on_replies_and_of_drills_on_results(tokenizer):
 
 @pytest.mark.stage
 def test_the_recipe_is_a_function_of_the_seed(tmp_path):
-    shipped = load_params(ROOT / "params.yaml").bootstrap.model_dump()["phases"]
+    recipe = load_params(ROOT / "params.yaml").bootstrap
+    assert recipe is not None
+    shipped = recipe.model_dump()["phases"]
     hashes = []
     for seed in (1, 1, 2):
         phases = {k: v | {"steps": 2} for k, v in shipped.items()}

@@ -93,10 +93,10 @@ def test_small_models_are_helped_and_large_ones_are_not():
     assert values(reflection_choices(large))["reflect.contract"] == "free"
     assert sampling_choices(SMOL)[0].value == 0.7
     assert sampling_choices(large)[0].value == 1.0
-    assert shot_count(None, SMOL, solved=True)[0] == 2
+    assert shot_count(None, SMOL, solved=True)[0] == 3
     assert "answer alone" in shot_count(None, SMOL, solved=False)[1]
     assert shot_count(None, large, solved=True)[0] == 0
-    assert shot_count(3, large, solved=True)[0] == 3
+    assert shot_count(5, large, solved=True)[0] == 5
 
 
 def test_the_test_split():
