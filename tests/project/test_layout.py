@@ -83,13 +83,13 @@ def test_examples_are_short_and_their_grader_accepts_them():
         return {"prompt": prompt, "solution": solution, "answer": answer, "grader": grader}
 
     rows = [
-        row("long", "1 + 1 is, as everybody knows, 2"),  # longer than the median, 5th of 9 sizes
+        row("long", "1 + 1 is, as everybody knows, 2"),
         row("answer", None),
         row("letter", "B.", "b", "mcq"),  # the gold answer is no capital letter
         row("good", "1+1=2"),
         *[row("also", f"{n}-{n - 2}=2, surely") for n in range(3, 8)],
     ]
-    # sizes: long 4 + 40, answer 6 + 9, letter 6 + 20, good 4 + 15, also 4 + 23: the median is 27
+    # sizes: long 4 + 41, answer 6 + 9, letter 6 + 21, good 4 + 15, also 4 + 23: the median is 27
     first, second, *_ = solved_examples(rows, 9)
     assert first == {"problem": "good", "response": "1+1=2\nAnswer: 2"}
     assert second == {"problem": "also", "response": "3-1=2, surely\nAnswer: 2"}
