@@ -34,6 +34,13 @@ def with_seed(params: Params, seed: int) -> Params:
     return Params.model_validate(data)
 
 
+def with_lift(params: Params, policy: str) -> Params:
+    """The same params with this score.lift."""
+    data = params.model_dump()
+    data["score"]["lift"] = policy
+    return Params.model_validate(data)
+
+
 def round_trip_yaml() -> YAML:
     """A reader and writer of YAML that keeps comments, quotes and long lines."""
     yaml = YAML()

@@ -177,7 +177,7 @@ def step_choices(
     rows = sampled * group
     per_step = min(MOST_ROWS, max(LEAST_ROWS, power_of_two(rows / STEPS)))
     steps = -(-rows // per_step)
-    rate = min(5e-5, max(1e-5, 1e-5 * (4e9 / model.parameters) ** 0.5))
+    rate = min(2e-5, max(1e-5, 1e-5 * (4e9 / model.parameters) ** 0.5))
     took = rows * cost / speed / 60
     return [
         Choice(
@@ -197,15 +197,15 @@ def step_choices(
             "distill.learning_rate",
             float(f"{rate:.1e}"),
             f"1e-5 is published for 4 B parameters; this model has {model.parameters / 1e6:.0f} M: "
-            "more by the root of the ratio, at most 5e-5",
+            "more by the root of the ratio, at most 2e-5",
         ),
     ]
 
 
 def teacher_choices(problems: int) -> list[Choice]:
     """How score looks at the teacher before anything is trained."""
-    why = "the teacher answers so many problems; score stops where it is worse than the student"
-    return [Choice("score.teacher_samples", min(problems, 32), why)]
+    why = "the teacher answers so many prompts; score stops where it is worse than the student"
+    return [Choice("score.teacher_samples", min(4 * problems, 32), why)]
 
 
 def reflection_choices(model: ModelFacts) -> list[Choice]:

@@ -83,15 +83,18 @@ def _interval(gains: pl.DataFrame, confidence: float) -> tuple[float, float]:
 
 
 def check_lift(metrics: Mapping[str, float | int | None], policy: str) -> str | None:
-    """A message where the whole interval of the lift, or of the teacher's accuracy minus the
-    student's, is below 0: raised as RosdError with policy `stop`, returned with `warn`. None where
-    there is nothing to say, or with `off`.
+    """A message where the lift is negative, or the whole interval of the teacher's accuracy minus
+    the student's is below 0: raised as RosdError with policy `stop`, returned with `warn`. None
+    where there is nothing to say, or with `off`.
+
+    A negative estimate is enough: a good teacher's lift is well above 0, and a model that was
+    trained toward a bad one is lost.
     """
     signs = [text for text in (_low_lift(metrics), _low_accuracy(metrics)) if text]
     if policy == "off" or not signs:
         return None
     message = (
-        f"the teacher is worse than the student: {'; '.join(signs)}. Distilling toward it would do "
+        f"the teacher seems worse than the student: {'; '.join(signs)}. Distilling toward it would do "
         "harm. Read some ideas in reflections.parquet. Try clearer prompts.reflect_wrong and "
         "prompts.with_idea, or align.teacher_context peer or reference (`rosd method "
         "rosd-no-idea`). `score.lift: warn` continues nevertheless."
@@ -102,12 +105,12 @@ def check_lift(metrics: Mapping[str, float | int | None], policy: str) -> str | 
 
 
 def _low_lift(metrics: Mapping[str, float | int | None]) -> str | None:
-    high = metrics["lift_high"]
-    if high is None or high >= 0:
+    lift = metrics["lift"]
+    if lift is None or lift >= 0:
         return None
     return (
-        f"its lift is {metrics['lift']:.3f} nats per token [{metrics['lift_low']:.3f}, {high:.3f}] "
-        f"(gain of correct responses {metrics['correct_gain']:.3f}, of wrong ones "
+        f"its lift is {lift:.3f} nats per token [{metrics['lift_low']:.3f}, "
+        f"{metrics['lift_high']:.3f}] (gain of correct responses {metrics['correct_gain']:.3f}, of wrong ones "
         f"{metrics['wrong_gain']:.3f})"
     )
 
@@ -117,6 +120,6 @@ def _low_accuracy(metrics: Mapping[str, float | int | None]) -> str | None:
     if high is None or high >= 0:
         return None
     return (
-        f"it solves {metrics['teacher_accuracy']:.0%} of {metrics['teacher_samples']} problems, "
-        f"the student {metrics['student_accuracy']:.0%}"
+        f"{metrics['teacher_accuracy']:.0%} of its {metrics['teacher_samples']} answers are right, "
+        f"of the student's on the same problems {metrics['student_accuracy']:.0%}"
     )

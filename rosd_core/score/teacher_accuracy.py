@@ -1,14 +1,13 @@
 """How often the teacher itself solves the problems, beside the student (`score.teacher_samples`).
 
-The lift (see `lift`) needs no sampling, but is indirect. Here the teacher answers some problems
-from its own prompt, once each, as the student did in rollout, and the grader judges.
+The lift (see `lift`) needs no sampling, but is indirect. Here the teacher answers some of its own
+prompts, as the student did in rollout, and the grader judges. Accuracies are means over problems.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import polars as pl
 
 from rosd_core.errors import RosdError
@@ -29,16 +28,19 @@ DIFFERENCE = ("accuracy_difference", "accuracy_difference_low", "accuracy_differ
 
 
 def rows_to_sample(alignments: pl.DataFrame, count: int, seed: int) -> list[str]:
-    """The rollouts whose teacher prompt is answered: of `count` problems, drawn by the seed, one
-    supervised rollout each, a wrong one where there is one.
+    """The `count` supervised rollouts whose teacher prompt is answered, drawn by the seed. Problem
+    after problem gives one, wrong rollouts before correct ones, until there are enough.
     """
     rows = alignments.filter(pl.col("status") == "supervised", pl.col("teacher_context") != "none")
-    first = rows.sort(pl.col("kind") != "wrong", "rollout_id").unique("problem_id", keep="first")
-    chosen = sorted(
-        first.select("problem_id", "rollout_id").iter_rows(),
-        key=lambda row: row_seed(seed, "teacher", row[0]),
-    )
-    return [rollout_id for _, rollout_id in chosen[:count]]
+    turns: dict[str, int] = {}
+    ranked = []
+    for problem, rollout, kind in sorted(
+        rows.select("problem_id", "rollout_id", "kind").iter_rows(),
+        key=lambda row: (row[2] != "wrong", row_seed(seed, "teacher", row[1])),
+    ):
+        turns[problem] = turns.get(problem, 0) + 1
+        ranked.append((turns[problem], row_seed(seed, "teacher", problem), rollout))
+    return [rollout for _, _, rollout in sorted(ranked)[:count]]
 
 
 def the_one_folder(shares: Shares) -> Path:
@@ -75,13 +77,21 @@ def teacher_accuracy(
     asked = {row["problem_id"]: row for row in problem_rows(problems)}
     success = read_table("rollouts", rollouts, ["problem_id", "success"])
     student = dict(success.group_by("problem_id").agg(pl.col("success").mean()).iter_rows())
-    verdicts = [grade(asked[name], text) for name, text in zip(names, texts, strict=True)]
-    teacher_P = np.array([verdict.success for verdict in verdicts], dtype=float)
-    student_P = np.array([student[name] for name in names])
-    difference = bootstrap_interval(teacher_P - student_P, confidence, RESAMPLES, seed=0)
+    answers = pl.DataFrame(
+        {
+            "problem": names,
+            "teacher": [
+                float(grade(asked[n], t).success) for n, t in zip(names, texts, strict=True)
+            ],
+            "student": [student[name] for name in names],
+        }
+    )
+    problem = answers.group_by("problem", maintain_order=True).mean()
+    difference_P = (problem["teacher"] - problem["student"]).to_numpy()
+    difference = bootstrap_interval(difference_P, confidence, RESAMPLES, seed=0)
     return {
         "teacher_samples": len(names),
-        "teacher_accuracy": float(teacher_P.mean()),
-        "student_accuracy": float(student_P.mean()),
+        "teacher_accuracy": float(problem["teacher"].mean() or 0.0),
+        "student_accuracy": float(problem["student"].mean() or 0.0),
         **dict(zip(DIFFERENCE, difference, strict=True)),
     }

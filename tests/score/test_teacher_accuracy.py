@@ -12,7 +12,7 @@ from rosd_core.score.teacher_accuracy import rows_to_sample, teacher_accuracy, t
 DECODING = Decoding(1.0, 1.0, 8)
 
 
-def test_one_supervised_rollout_of_each_problem_a_wrong_one_where_there_is_one():
+def test_problem_after_problem_gives_a_supervised_rollout_wrong_ones_first():
     alignments = pl.DataFrame(
         {
             "rollout_id": ["a/0", "a/1", "b/0", "b/1", "c/0", "d/0"],
@@ -22,8 +22,9 @@ def test_one_supervised_rollout_of_each_problem_a_wrong_one_where_there_is_one()
             "status": ["supervised"] * 2 + ["skipped"] + ["supervised"] * 2 + ["skipped"],
         }
     )
-    assert sorted(rows_to_sample(alignments, 9, 1)) == ["a/1", "b/1"]
-    assert len(rows_to_sample(alignments, 1, 1)) == 1
+    assert sorted(rows_to_sample(alignments, 2, 1)) == ["a/1", "b/1"]
+    assert rows_to_sample(alignments, 9, 1)[-1] == "a/0"  # the second of its problem
+    assert len(rows_to_sample(alignments, 9, 1)) == 3
     assert {rows_to_sample(alignments, 1, seed)[0] for seed in range(20)} == {"a/1", "b/1"}
 
 
