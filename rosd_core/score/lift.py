@@ -94,8 +94,8 @@ def check_lift(metrics: Mapping[str, float | int | None], policy: str) -> str | 
     if policy == "off" or not signs:
         return None
     message = (
-        f"the teacher seems worse than the student: {'; '.join(signs)}. Distilling toward it would do "
-        "harm. Read some ideas in reflections.parquet. Try clearer prompts.reflect_wrong and "
+        f"the teacher seems worse than the student: {'; '.join(signs)}. Distilling toward it would "
+        "do harm. Read some ideas in reflections.parquet. Try clearer prompts.reflect_wrong and "
         "prompts.with_idea, or align.teacher_context peer or reference (`rosd method "
         "rosd-no-idea`). `score.lift: warn` continues nevertheless."
     )
@@ -110,8 +110,8 @@ def _low_lift(metrics: Mapping[str, float | int | None]) -> str | None:
         return None
     return (
         f"its lift is {lift:.3f} nats per token [{metrics['lift_low']:.3f}, "
-        f"{metrics['lift_high']:.3f}] (gain of correct responses {metrics['correct_gain']:.3f}, of wrong ones "
-        f"{metrics['wrong_gain']:.3f})"
+        f"{metrics['lift_high']:.3f}] (gain of correct responses {metrics['correct_gain']:.3f}, "
+        f"of wrong ones {metrics['wrong_gain']:.3f})"
     )
 
 
