@@ -34,7 +34,7 @@ def rows_to_sample(alignments: pl.DataFrame, count: int, seed: int) -> list[str]
     rows = alignments.filter(pl.col("status") == "supervised", pl.col("teacher_context") != "none")
     turns: dict[str, int] = {}
     ranked = []
-    for problem, rollout, kind in sorted(
+    for problem, rollout, _ in sorted(
         rows.select("problem_id", "rollout_id", "kind").iter_rows(),
         key=lambda row: (row[2] != "wrong", row_seed(seed, "teacher", row[1])),
     ):
@@ -77,14 +77,9 @@ def teacher_accuracy(
     asked = {row["problem_id"]: row for row in problem_rows(problems)}
     success = read_table("rollouts", rollouts, ["problem_id", "success"])
     student = dict(success.group_by("problem_id").agg(pl.col("success").mean()).iter_rows())
+    right = [grade(asked[name], text).success for name, text in zip(names, texts, strict=True)]
     answers = pl.DataFrame(
-        {
-            "problem": names,
-            "teacher": [
-                float(grade(asked[n], t).success) for n, t in zip(names, texts, strict=True)
-            ],
-            "student": [student[name] for name in names],
-        }
+        {"problem": names, "teacher": right, "student": [student[name] for name in names]}
     )
     problem = answers.group_by("problem", maintain_order=True).mean()
     difference_P = (problem["teacher"] - problem["student"]).to_numpy()
