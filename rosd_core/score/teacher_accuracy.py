@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from rosd_core.errors import RosdError
@@ -78,15 +79,15 @@ def teacher_accuracy(
     success = read_table("rollouts", rollouts, ["problem_id", "success"])
     student = dict(success.group_by("problem_id").agg(pl.col("success").mean()).iter_rows())
     right = [grade(asked[name], text).success for name, text in zip(names, texts, strict=True)]
-    answers = pl.DataFrame(
-        {"problem": names, "teacher": right, "student": [student[name] for name in names]}
-    )
-    problem = answers.group_by("problem", maintain_order=True).mean()
-    difference_P = (problem["teacher"] - problem["student"]).to_numpy()
-    difference = bootstrap_interval(difference_P, confidence, RESAMPLES, seed=0)
+    answered: dict[str, list[bool]] = {}
+    for name, verdict in zip(names, right, strict=True):
+        answered.setdefault(name, []).append(verdict)
+    teacher_P = np.array([np.mean(verdicts) for verdicts in answered.values()])
+    student_P = np.array([student[name] for name in answered])
+    difference = bootstrap_interval(teacher_P - student_P, confidence, RESAMPLES, seed=0)
     return {
         "teacher_samples": len(names),
-        "teacher_accuracy": float(problem["teacher"].mean() or 0.0),
-        "student_accuracy": float(problem["student"].mean() or 0.0),
+        "teacher_accuracy": float(teacher_P.mean()),
+        "student_accuracy": float(student_P.mean()),
         **dict(zip(DIFFERENCE, difference, strict=True)),
     }
