@@ -267,7 +267,8 @@ def hashes(params: ParamsFile = DEFAULT_PARAMS) -> None:
         folders = ("data", "iterations", "evaluations")
         for file in sorted(f for d in folders for f in (root / d).rglob("*.parquet")):
             typer.echo(f"{table_hash(file)}  {file.relative_to(root)}")
-        for file in sorted((root / "models").rglob("*.safetensors")):
+        tensors = (f for d in ("models", "optimizers") for f in (root / d).rglob("*.safetensors"))
+        for file in sorted(tensors):
             typer.echo(f"{file_hash(file)}  {file.relative_to(root)}")
 
 
