@@ -94,7 +94,7 @@ def prepared(folder: Path, model: Path, problems: int, group: int, tokens: int) 
     from stages.init_project import Options, create
 
     run([sys.executable, str(ROOT / "examples/smollm2/make_data.py"), str(folder)], folder)
-    columns = {"prompt": "puzzle", "answer": "odd_one", "solution": "worked"}
+    columns = ["prompt=puzzle,answer=odd_one,solution=worked"]
     options = Options(
         model=str(model), revision=None, train=str(folder / "train.jsonl"),
         test=str(folder / "test.jsonl"), columns=columns, grader=None, method="sdpo", device="cpu",

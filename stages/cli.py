@@ -243,17 +243,14 @@ def init_project(
     with _messages("init"):
         import torch
 
-        from stages.init_project import Options, column_names, create, summary
+        from stages.init_project import Options, create, summary
 
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        chosen = column_names(columns or [])
-        choices = create(
-            folder,
-            Options(
-                model, revision, train, test, chosen, grader, method, device, iterations, shots,
-                max_new_tokens, minutes,
-            ),
+        options = Options(
+            model, revision, train, test, columns or [], grader, method, device, iterations, shots,
+            max_new_tokens, minutes,
         )  # fmt: skip
+        choices = create(folder, options)
     typer.echo(f"{summary(choices)}\n\n{folder}: ready. Run the stages there with `dvc repro`.")
 
 
@@ -282,7 +279,7 @@ def schema(
     """Print the tables' columns with type, unit and meaning."""
     with _messages("schema"):
         from rosd_core.errors import RosdError
-        from rosd_core.report.dictionary import ROWS, as_markdown, describe
+        from rosd_core.report.dictionary import as_markdown, as_text
         from rosd_core.tables.schemas import SCHEMAS
 
         if table is not None and table not in SCHEMAS:
@@ -291,9 +288,7 @@ def schema(
             typer.echo(as_markdown(), nl=False)
             return
         for name in [table] if table else SCHEMAS:
-            typer.echo(f"\n{name}: a row is {ROWS[name]}")
-            for column, arrow_type, unit, text in describe(name):
-                typer.echo(f"  {column:<19} {arrow_type:<26} [{unit}] {text}")
+            typer.echo(as_text(name))
 
 
 def main(stage: str) -> None:

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from rosd_core.config.edit import rewrite_loop, rewrite_method
 from rosd_core.config.load import load_params
+from rosd_core.config.methods import METHODS
 from rosd_core.errors import RosdError
 from rosd_core.models.gguf import find_or_convert
 from rosd_core.models.loading import load_tokenizer
@@ -40,7 +43,7 @@ class Options:
     revision: str | None
     train: str
     test: str | None
-    columns: dict[str, str] | None
+    columns: list[str]  # prompt=question and the like
     grader: str | None
     method: str
     device: str
@@ -65,6 +68,7 @@ def create(folder: Path, options: Options) -> list[Choice]:
     """Write params.yaml, dvc.yaml and the pointer to the model into `folder`; the choices."""
     if not (SHIPPED / "dvc.yaml").is_file():
         raise RosdError(f"{SHIPPED}: dvc.yaml is missing; `rosd init` needs a clone of rosd.")
+    check_options(options)
     folder.mkdir(parents=True, exist_ok=True)
     data = read_data(options)
     model, revision = find_or_convert(options.model, options.revision, folder / "models")
@@ -88,6 +92,16 @@ def create(folder: Path, options: Options) -> list[Choice]:
     return choices
 
 
+def check_options(options: Options) -> None:
+    """Raises RosdError for a method or a device that does not exist, before anything is written."""
+    if options.method not in METHODS:
+        raise RosdError(f"--method {options.method!r}; there are: {', '.join(METHODS)}.")
+    if options.device not in ("cpu", "cuda"):
+        raise RosdError(f"--device {options.device!r}; there are: cpu, cuda.")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise RosdError("--device cuda: torch sees no GPU.")
+
+
 def read_data(options: Options) -> Data:
     """The rows of the files, split as `prepare` will split them."""
     train_file, test_file = (
@@ -97,7 +111,7 @@ def read_data(options: Options) -> Data:
     assert train_file is not None
     frame = read_user_file(train_file, "--train")
     files = {"train_file": train_file, "test_file": test_file or train_file}
-    entry, why = domain_of(frame, files, options.columns, options.grader)
+    entry, why = domain_of(frame, files, column_names(options.columns), options.grader)
     name, seed = domain_name(train_file), load_params(SHIPPED / "params.yaml").prepare.seed
     size, why_size = rules.split_sizes(len(frame), test_file is not None, options.device)
     if test_file is not None:

@@ -31,6 +31,14 @@ default value.
 """
 
 
+def as_text(table: str) -> str:
+    """A table's columns, one a line."""
+    lines = [f"\n{table}: a row is {ROWS[table]}"]
+    for column, arrow_type, unit, text in describe(table):
+        lines.append(f"  {column:<19} {arrow_type:<26} [{unit}] {text}")
+    return "\n".join(lines)
+
+
 def as_markdown() -> str:
     """All tables as Markdown, for docs/tables.md."""
     lines = [MARKDOWN_HEAD]
