@@ -222,7 +222,7 @@ def published_method(texts: list[str], tokenizer: Tokenizer, console: Console) -
 
 def disturbed(texts: list[str], tokenizer: Tokenizer, console: Console) -> None:
     token_map = TokenMap(tokenizer)
-    matches = ("exact", "normalised", "ellipsis", "fuzzy")
+    matches = ("exact", "normalised", "ellipsis", "fuzzy", "head")
     table = Table("disturbance", "n", "right token", "wrong token", "missed", *matches)
     everything: Counter[str] = Counter()
     for name, disturb in DISTURBANCES.items():

@@ -112,6 +112,7 @@ def test_fractions_by_hand():
     # the numerator of the outer fraction closes at character 15, that of the inner one at 12
     assert fraction_bars(r"\frac{\frac{a}{b}}{c}") == {13, 17}
     assert fold(r"\frac{\frac{a}{b}}{c}").text == "a/b/c"
+    assert fold("5 X 3").text == fold("5 x 3").text == fold("5 \u00d7 3").text == "5*3"
     assert fold(r"\dfrac{2 \cdot 3}{4}, \frac12").text == "2*3/4,1/2"
 
 
