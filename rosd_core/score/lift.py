@@ -95,9 +95,9 @@ def check_lift(metrics: Mapping[str, float | int | None], policy: str) -> str | 
         return None
     message = (
         f"the teacher seems worse than the student: {'; '.join(signs)}. Distilling toward it would "
-        "do harm. Read some ideas in reflections.parquet, and what the teacher reads with them. Try "
-        "clearer prompts (reflect_wrong, with_idea, with_solution), another align.teacher_context, "
-        "or a method without teacher (`rosd method sft`). `score.lift: warn` continues nevertheless."
+        "do harm. Read some ideas in reflections.parquet. Try clearer prompts (reflect_wrong, "
+        "with_idea, with_solution), another align.teacher_context, or a method without teacher "
+        "(`rosd method sft`). `score.lift: warn` continues nevertheless."
     )
     if policy == "stop":
         raise RosdError(message)
