@@ -113,7 +113,7 @@ def read_data(options: Options) -> Data:
     files = {"train_file": train_file, "test_file": test_file or train_file}
     entry, why = domain_of(frame, files, column_names(options.columns), options.grader)
     name, seed = domain_name(train_file), load_params(SHIPPED / "params.yaml").prepare.seed
-    size, why_size = rules.split_sizes(len(frame), test_file is not None, options.device)
+    size = rules.split_sizes(len(frame), test_file is not None, options.device)
     if test_file is not None:
         size = min(size, len(read_user_file(test_file, "--test")))
     entry = {"task": entry.pop("task"), "train": "all", "test": size, **entry}
@@ -128,7 +128,6 @@ def read_data(options: Options) -> Data:
         )
     choices = [
         Choice(f"prepare.domains.{name}", entry["task"], why),
-        Choice(f"prepare.domains.{name}.test", size, why_size),
     ]
     return Data(name, entry, train, test, choices)
 
@@ -150,8 +149,12 @@ def choices_for(
     flops = speed(options.device, threads, facts.hidden, facts.intermediate)
     chosen = rules.length_choices(lengths, facts, options.device, options.max_new_tokens)
     steps = rules.step_choices(len(data.train), chosen, facts, flops, options.minutes)
+    key, time = f"prepare.domains.{data.name}.test", (flops, options.minutes)
+    test = rules.test_choice(key, len(data.test), chosen, facts, time)
+    data.entry["test"] = test.value
     choices = [
         *data.choices,
+        test,
         *rules.machine_choices(options.device, threads),
         Choice("prompts.examples", f"{len(examples)} solved", why),
         *rules.sampling_choices(facts),

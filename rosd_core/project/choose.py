@@ -143,13 +143,25 @@ def shot_count(wanted: int | None, model: ModelFacts, solved: bool) -> tuple[int
     return SHOTS, f"models below 1 B parameters need to see the form of an answer{shown}"
 
 
-def split_sizes(rows: int, has_test: bool, device: str) -> tuple[int, str]:
-    """How many problems to evaluate on, and why; the others are trained on."""
+def split_sizes(rows: int, has_test: bool, device: str) -> int:
+    """The most problems to evaluate on: of a file of their own, or a fifth of the training file."""
     most = 64 if device == "cpu" else 256
-    if has_test:
-        return most, f"at most {most} on {device}"
-    size = max(1, min(most, rows // 5))
-    return size, f"a fifth of {rows} rows, at most {most} on {device}; the rest is trained on"
+    return most if has_test else max(1, min(most, rows // 5))
+
+
+def test_choice(
+    key: str, problems: int, lengths: Sequence[Choice], model: ModelFacts, time: tuple[float, float]
+) -> Choice:
+    """How many of the test problems are evaluated on, so that a model takes at most about half of
+    the minutes of an iteration; at least 8. `time` is the speed and these minutes.
+    """
+    value, (speed, minutes) = {choice.key: choice.value for choice in lengths}, time
+    responses = value["evaluate.samples"] * value["evaluate.max_new_tokens"] / 2
+    cost = 2 * model.parameters * (value["evaluate.max_prompt_tokens"] + responses)
+    affordable = max(8, int(minutes / 2 * 60 * speed / cost))
+    tested = min(problems, affordable)
+    took = tested * cost / speed / 60
+    return Choice(key, tested, f"of {problems}; about {took:.0f} minutes for each model")
 
 
 def rollout_tokens(lengths: Sequence[Choice]) -> float:
@@ -221,6 +233,7 @@ def reflection_choices(model: ModelFacts) -> list[Choice]:
             "forced",
             "models below 3 B parameters seldom write the tags by themselves",
         ),
+        Choice("reflect.quote_chars", [4, 100], "a line or two, so that the answer is not cut off"),
         Choice("reflect.idea_chars", [16, 200], "a sentence or two: small models do not stop"),
-        Choice("reflect.attempts", 1, "a forced answer can always be read"),
+        Choice("reflect.attempts", 1, "a forced answer can be read, unless it is cut off"),
     ]

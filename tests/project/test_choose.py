@@ -13,6 +13,7 @@ from rosd_core.project.choose import (
     split_sizes,
     step_choices,
 )
+from rosd_core.project.choose import test_choice as choose_test
 from rosd_core.project.facts import Lengths, ModelFacts, share_at_most
 
 SMOL = ModelFacts(
@@ -87,6 +88,17 @@ def test_problems_are_as_many_as_the_time_allows():
     assert values(step_choices(12, lengths, SMOL, 200e9, 15))["rollout.problems"] == 12
 
 
+def test_the_evaluation_takes_half_of_the_time_of_an_iteration():
+    lengths = length_choices(LENGTHS, SMOL, "cpu", None)
+    # 160 + 2 samples of 16 tokens: 2 x 134515008 x 192 = 5.17e10 operations a problem; half of 15
+    # minutes at 5 GFLOP/s is 2.25e12: 43 problems, in 43 x 5.17e10 / 5e9 = 444 s
+    found = choose_test("k", 64, lengths, SMOL, (5e9, 15))
+    assert (found.key, found.value) == ("k", 43)
+    assert "about 7 minutes" in found.why
+    assert choose_test("k", 20, lengths, SMOL, (5e9, 15)).value == 20
+    assert choose_test("k", 64, lengths, SMOL, (5e9, 0.1)).value == 8
+
+
 def test_small_models_are_helped_and_large_ones_are_not():
     large = ModelFacts(**{**SMOL.__dict__, "parameters": 4_000_000_000})
     assert values(reflection_choices(SMOL))["reflect.contract"] == "forced"
@@ -100,9 +112,9 @@ def test_small_models_are_helped_and_large_ones_are_not():
 
 
 def test_the_test_split():
-    assert split_sizes(1000, has_test=False, device="cpu")[0] == 64
-    assert split_sizes(50, has_test=False, device="cpu")[0] == 10
-    assert split_sizes(50, has_test=True, device="cuda")[0] == 256
+    assert split_sizes(1000, has_test=False, device="cpu") == 64
+    assert split_sizes(50, has_test=False, device="cpu") == 10
+    assert split_sizes(50, has_test=True, device="cuda") == 256
 
 
 def test_shares():
