@@ -148,10 +148,11 @@ def choices_for(
     threads = idle_cores()
     flops = speed(options.device, threads, facts.hidden, facts.intermediate)
     chosen = rules.length_choices(lengths, facts, options.device, options.max_new_tokens)
-    steps = rules.step_choices(len(data.train), chosen, facts, flops, options.minutes)
     key, time = f"prepare.domains.{data.name}.test", (flops, options.minutes)
     test = rules.test_choice(key, len(data.test), chosen, facts, time)
     data.entry["test"] = test.value
+    train = len(data.train) + (0 if options.test else len(data.test) - test.value)
+    steps = rules.step_choices(train, chosen, facts, flops, options.minutes)
     choices = [
         *data.choices,
         test,

@@ -54,6 +54,8 @@ def write_params(
 
     rewrite(file, change)
     text = file.read_text(encoding="utf-8")
+    if text.startswith(HEAD):  # of an earlier `rosd init`
+        text = text.partition("\n#\n")[2]
     with replacing(file) as temporary:
         temporary.write_text(f"{HEAD}{explained(choices)}#\n{text}", encoding="utf-8")
 

@@ -49,6 +49,10 @@ def test_a_project_is_written_and_every_value_is_explained(tmp_path, data):
     for key in ("rollout.problems", "reflect.contract", "distill.rows_per_step"):
         assert f"{key} = " in said
         assert f"#   {key} = " in head
+    assert init(folder, data, "--shots", "0")[0] == 0  # again, in place
+    again = (folder / "params.yaml").read_text()
+    assert again.count("Written by `rosd init`") == 1
+    assert load_params(folder / "params.yaml").align.teacher_context == "idea"
     assert resolve(Paths(folder).model("base")) == ROOT / "models" / "base"
     pipeline = YAML(typ="safe").load((folder / "dvc.yaml").read_text())
     assert "bootstrap" not in pipeline["stages"]
