@@ -82,10 +82,17 @@ def run(command: list[str], folder: Path) -> Use:
 
 
 def ours(project: Path) -> dict[str, Use]:
-    """The five stages of one iteration."""
-    return {
-        stage: run([sys.executable, "-m", f"stages.{stage}", "i1"], project) for stage in STAGES
-    }
+    """The five stages of one iteration; each is printed when it is done."""
+    used = {}
+    for stage in STAGES:
+        used[stage] = run([sys.executable, "-m", f"stages.{stage}", "i1"], project)
+        show(stage, used[stage])
+    return used
+
+
+def show(name: str, use: Use) -> None:
+    line = f"{name:<10} {use.wall:7.1f} s {use.cpu:7.1f} s CPU {use.gib:5.1f} GiB"
+    print(line, flush=True)
 
 
 def prepared(folder: Path, model: Path, problems: int, group: int, tokens: int) -> Path:
@@ -145,13 +152,11 @@ def main(
         folder = Path(name)
         project = prepared(folder, model.resolve(), problems, group, tokens)
         used = ours(project)
+        wall, cpu = sum(u.wall for u in used.values()), sum(u.cpu for u in used.values())
+        most = max(use.gib for use in used.values())
+        show("ours", Use(wall, cpu, most))
         theirs = trl(folder, model.resolve(), project, group, tokens)
-    for stage, use in used.items():
-        print(f"{stage:<10} {use.wall:7.1f} s {use.cpu:7.1f} s CPU {use.gib:5.1f} GiB")
-    wall, cpu = sum(u.wall for u in used.values()), sum(u.cpu for u in used.values())
-    most = max(use.gib for use in used.values())
-    print(f"{'ours':<10} {wall:7.1f} s {cpu:7.1f} s CPU {most:5.1f} GiB")
-    print(f"{'TRL':<10} {theirs.wall:7.1f} s {theirs.cpu:7.1f} s CPU {theirs.gib:5.1f} GiB")
+    show("TRL", theirs)
     print(
         f"ours / TRL: time {wall / theirs.wall:.2f}, CPU time {cpu / theirs.cpu:.2f}, "
         f"memory {most / theirs.gib:.2f}"

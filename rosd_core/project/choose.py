@@ -17,6 +17,8 @@ SMALL = 3_000_000_000  # parameters: smaller models seldom follow the reflection
 NOISY = 1_000_000_000  # parameters: smaller models need lower temperatures and examples
 LEAST_ROWS, MOST_ROWS = 8, 256  # rows per optimizer step; 256 is published
 SHORT, LONG = (2, "a CPU has no time for more"), (4, "per problem")  # evaluate.samples
+WARMUP = 10
+FIRST = "the first steps of AdamW move every weight by the whole rate, whatever the gradient"
 SHOTS = 3  # solved examples; prompts share them, so that they are read once
 MOST_DECODED = 32768  # tokens in the cache of a batch: more does not make a CPU faster
 NEEDS = "Use a model with a longer context, or shorter data."
@@ -204,7 +206,9 @@ def step_choices(
         Choice("rollout.shard_problems", min(sampled, 16), "written as often as that"),
         Choice("distill.shuffle", "problems", "the rows of a problem share its prompt"),
         Choice("distill.rows_per_step", per_step, f"up to {rows} rows, about {steps} steps"),
-        Choice("distill.warmup_steps", max(1, steps // 4), "a quarter of the first iteration"),
+        Choice(
+            "distill.warmup_steps", WARMUP, "as published, however few steps there are: " + FIRST
+        ),
         Choice(
             "distill.learning_rate",
             float(f"{rate:.1e}"),

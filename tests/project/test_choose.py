@@ -77,9 +77,9 @@ def test_problems_are_as_many_as_the_time_allows():
     found = values(step_choices(400, lengths, SMOL, 20e9, 15))
     assert found["rollout.group_size"] == 4
     assert found["rollout.problems"] == 13
-    # 52 rows: 52 / 8 = 6 a step, but 8 is the least: 7 steps, a quarter of them is 1
+    # 52 rows: 52 / 8 = 6 a step, but 8 is the least
     assert found["distill.rows_per_step"] == 8
-    assert found["distill.warmup_steps"] == 1
+    assert found["distill.warmup_steps"] == 10
     assert found["distill.learning_rate"] == 2e-5  # 1e-5 x sqrt(4e9 / 1.345e8) = 5.45e-5, capped
     # ten times as fast: 550 rollouts, 68 groups of 8
     faster = values(step_choices(400, lengths, SMOL, 200e9, 15))
