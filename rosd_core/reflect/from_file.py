@@ -16,6 +16,7 @@ import polars as pl
 
 from rosd_core.errors import RosdError
 from rosd_core.reflect.parse import format_reflection
+from rosd_core.reflect.rows import new_row
 from rosd_core.tables.row_types import ReflectionRow
 
 COLUMNS = ("rollout_id", "response", "quote", "idea")
@@ -58,22 +59,7 @@ def _refuse_other_rollouts(
 
 
 def _row(peer: Mapping[str, Any], written: Mapping[str, Any] | None) -> ReflectionRow:
-    row: ReflectionRow = {
-        "rollout_id": peer["rollout_id"],
-        "problem_id": peer["problem_id"],
-        "kind": peer["kind"],
-        "peer_id": peer["peer_id"],
-        "messages": None,
-        "shortened": None,
-        "raw": None,
-        "idea": None,
-        "quotes": None,
-        "status": "skipped",
-        "repairs": None,
-        "attempts": 0,
-        "answer_tokens": 0,
-        "skip_reason": "not_in_file",
-    }
+    row = new_row(**{**peer, "skip_reason": "not_in_file"})
     if written is None:
         return row
     quotes = _texts(written["quote"]) if peer["kind"] == "wrong" else []

@@ -84,7 +84,12 @@ def reflect_rows(
     `attempts` says how each attempt is decoded: an answer without idea or quote is asked for again,
     with another seed, as long as there is a next attempt.
     """
-    rows = {task.rollout_id: _new_row(task) for task in tasks}
+    rows = {
+        t.rollout_id: new_row(
+            t.rollout_id, t.problem_id, t.kind, t.peer_id, t.skip_reason, t.prompt
+        )
+        for t in tasks
+    }
     asked = [task for task in tasks if task.prompt is not None]
     for number, decoding in enumerate(attempts, 1):
         requests = [_request(task, tokenizer, (*seeds, number), contract) for task in asked]
@@ -121,15 +126,22 @@ def _request(
     )
 
 
-def _new_row(task: ReflectionTask) -> ReflectionRow:
+def new_row(
+    rollout_id: str,
+    problem_id: str,
+    kind: str,
+    peer_id: str | None,
+    skip_reason: str | None,
+    prompt: FittedPrompt | None = None,
+) -> ReflectionRow:
     """A row without an answer."""
     return {
-        "rollout_id": task.rollout_id,
-        "problem_id": task.problem_id,
-        "kind": task.kind,
-        "peer_id": task.peer_id,
-        "messages": task.prompt.messages if task.prompt else None,
-        "shortened": task.prompt.shortened if task.prompt else None,
+        "rollout_id": rollout_id,
+        "problem_id": problem_id,
+        "kind": kind,
+        "peer_id": peer_id,
+        "messages": prompt.messages if prompt else None,
+        "shortened": prompt.shortened if prompt else None,
         "raw": None,
         "idea": None,
         "quotes": None,
@@ -137,7 +149,7 @@ def _new_row(task: ReflectionTask) -> ReflectionRow:
         "repairs": None,
         "attempts": 0,
         "answer_tokens": 0,
-        "skip_reason": task.skip_reason,
+        "skip_reason": skip_reason,
     }
 
 
