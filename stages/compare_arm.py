@@ -12,7 +12,7 @@ from collections import defaultdict
 
 import polars as pl
 
-from rosd_core.config.edit import with_lift, with_method, with_seed
+from rosd_core.config.edit import with_method, with_seed, with_values
 from rosd_core.config.params import Params
 from rosd_core.tables.atomic import write_json
 from rosd_core.tables.io import read_table, write_table
@@ -25,7 +25,7 @@ def run(params: Params, paths: Paths, method: str, seed: str) -> None:
     deleted at the end.
     """
     # a bad teacher is a result of the comparison, not a reason to stop it
-    params = with_lift(with_method(with_seed(params, int(seed)), method), "warn")
+    params = with_values(with_method(with_seed(params, int(seed)), method), {"score.lift": "warn"})
     home = paths.root / "compare"
     work, shared = home / "work" / f"{method}-{seed}", Paths(home / "shared" / seed)
     shutil.rmtree(work, ignore_errors=True)

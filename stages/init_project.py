@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,7 +21,7 @@ from rosd_core.project import choose as rules
 from rosd_core.project.choose import Choice
 from rosd_core.project.examples import solved_examples
 from rosd_core.project.facts import ModelFacts, measure, memory_bytes, model_facts, speed
-from rosd_core.project.layout import domain_name, domain_of
+from rosd_core.project.layout import NAMES, domain_name, domain_of
 from rosd_core.project.texts import prompt_texts
 from rosd_core.project.write import copy_parts, new_params, write_params, write_pipeline
 from rosd_core.prompts.chat import check_template
@@ -30,6 +30,9 @@ from rosd_core.prompts.templates import Prompts
 from rosd_core.tables.user_file import read_user_file
 from rosd_core.tasks.sources import choose, source_rows
 from stages.paths import Paths
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 SHIPPED = Path(__file__).resolve().parent.parent  # holds the shipped params.yaml and dvc.yaml
 NO_LIMIT = 1 << 30
@@ -61,7 +64,7 @@ class Data:
     entry: dict[str, Any]
     train: list[dict[str, Any]]
     test: list[dict[str, Any]]
-    choices: list[Choice]
+    choice: Choice  # of the task
 
 
 def create(folder: Path, options: Options) -> list[Choice]:
@@ -73,17 +76,17 @@ def create(folder: Path, options: Options) -> list[Choice]:
     data = read_data(options)
     model, revision = find_or_convert(options.model, options.revision, folder / "models")
     check_model(model)
-    for lack in check_template(load_tokenizer(model)):
+    tokenizer = load_tokenizer(model)
+    for lack in check_template(tokenizer):
         print(f"{model}: its chat template has {lack}", file=sys.stderr)
     facts = model_facts(model)
     params_file = folder / "params.yaml"
     if not params_file.is_file():
         new_params(SHIPPED / "params.yaml", params_file)
-    choices, texts, examples = choices_for(data, model, facts, options)
+    choices, texts, examples = choices_for(data, tokenizer, facts, options)
     write_params(params_file, choices, (data.name, data.entry), texts, examples)
     rewrite_method(params_file, options.method)
     rewrite_loop(params_file, options.iterations)
-    load_params(params_file)
     if not (folder / "dvc.yaml").is_file():
         write_pipeline(SHIPPED / "dvc.yaml", folder)
         copy_parts(SHIPPED, folder)
@@ -126,14 +129,12 @@ def read_data(options: Options) -> Data:
         raise RosdError(
             f"{train_file}: no problem is left to train on beside {size} test problems."
         )
-    choices = [
-        Choice(f"prepare.domains.{name}", entry["task"], why),
-    ]
-    return Data(name, entry, train, test, choices)
+    choice = Choice(f"prepare.domains.{name}", entry["task"], why)
+    return Data(name, entry, train, test, choice)
 
 
 def choices_for(
-    data: Data, model: Path, facts: ModelFacts, options: Options
+    data: Data, tokenizer: "PreTrainedTokenizerBase", facts: ModelFacts, options: Options
 ) -> tuple[list[Choice], dict[str, str], list[dict[str, str]]]:
     """All values with their reasons, the templates, and the solved examples."""
     rows, solved = data.train + data.test, any(row["solution"] for row in data.train)
@@ -143,7 +144,6 @@ def choices_for(
     shown = bool(examples) or any(row["system"] for row in rows)
     texts = prompt_texts(rows[0]["grader"], shown, reflection[0].value == "forced")
     prompts = Prompts(texts, examples={"plain": examples})
-    tokenizer = load_tokenizer(model)
     lengths = measure(rows, PromptBuilder(prompts, tokenizer, NO_LIMIT), tokenizer)
     threads = idle_cores()
     flops = speed(options.device, threads, facts.hidden, facts.intermediate)
@@ -154,7 +154,7 @@ def choices_for(
     train = len(data.train) + (0 if options.test else len(data.test) - test.value)
     steps = rules.step_choices(train, chosen, facts, flops, options.minutes)
     choices = [
-        *data.choices,
+        data.choice,
         test,
         *rules.machine_choices(options.device, threads),
         Choice("prompts.examples", f"{len(examples)} solved", why),
@@ -187,7 +187,7 @@ def column_names(texts: Sequence[str]) -> dict[str, str] | None:
     for text in texts:
         for pair in text.split(","):
             ours, equals, theirs = pair.strip().partition("=")
-            if not equals or ours not in ("prompt", "answer", "solution", "system"):
+            if not equals or ours not in NAMES:
                 raise RosdError(
                     f"--columns {pair!r}: write NAME=COLUMN with prompt, answer, solution or "
                     "system as NAME."

@@ -1,9 +1,12 @@
 """How cleanly a piece is cut out of a text: at lines, at sentences, at words or within a word."""
 
+import re
+
 from rapidfuzz import fuzz
 
 from rosd_core.align.fold import Span, fold
 
+WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")  # or a number
 CUT = 3  # the worst rank: a word or number is cut
 SHORTEST_LINE = 4  # folded characters: a shorter line at the edge of a match is not its own
 ALIKE = 75  # least similarity (0..100) of a line and the part of the quote that copies it

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from rapidfuzz import fuzz
 
-from rosd_core.align.cuts import CUT, cut_rank, lines_of
+from rosd_core.align.cuts import CUT, WORD, cut_rank, lines_of
 from rosd_core.align.fold import Span, fold, fold_once
 from rosd_core.align.fuzzy import MIN_PART, fuzzy_places
 from rosd_core.align.heads import head_places
@@ -40,19 +40,16 @@ def _places(part: str, text: str) -> list[int]:
     return places
 
 
-_WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")
-
-
 def _supported(spans: Sequence[Span], response: str, quote: str, rest: str) -> Span:
     """The candidate whose line, or else whose neighbouring lines, share most words and numbers with
     the rest of the reflection; the first where neither decides.
     """
-    named = set(_WORD.findall(rest.casefold())) - set(_WORD.findall(quote.casefold()))
+    named = set(WORD.findall(rest.casefold())) - set(WORD.findall(quote.casefold()))
     lines = [lines_of(response, *span) for span in spans]
     wider = [lines_of(response, max(0, a - 1), min(len(response), b + 1)) for a, b in lines]
     for places in (lines, wider):
         shared = {
-            p: len(named & set(_WORD.findall(response[slice(*p)].casefold()))) for p in set(places)
+            p: len(named & set(WORD.findall(response[slice(*p)].casefold()))) for p in set(places)
         }
         scores = [shared[place] for place in places]
         if scores.count(max(scores)) == 1:

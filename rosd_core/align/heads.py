@@ -9,7 +9,7 @@ import re
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
-from rosd_core.align.cuts import cut_rank, splits_word
+from rosd_core.align.cuts import WORD, cut_rank, splits_word
 from rosd_core.align.fold import Folded, Span, fold, fold_once
 from rosd_core.align.variants import label_length
 
@@ -24,7 +24,6 @@ SHORTEST_LINE = 4
 FIRST = 0.3  # share of the quote that the head has to be, where nothing else speaks for it
 CERTAIN = 0.75  # and share of it that has to be a copy
 
-_WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")
 _COMMENT = re.compile(  # what a comment of the reflector's starts with
     r"""[\s"'\u201d\u2019`*.,;:!$]*
     (?: \Z | [(\[{](?!\s?(?:\.\.\.|\u2026)) | <-|<=|=>|->|[\u2190\u2192\u21d0\u21d2\u27f5\u27f6]
@@ -106,7 +105,7 @@ def _accepted(raw: str, quote: Folded, response: str, there: Folded, at: int, si
     if mine and theirs and mine[1] != theirs[1]:
         return 0
     head = raw[: quote.ends[size - 1]]
-    words = len(_WORD.findall(head[label_length(head) :]))
+    words = len(WORD.findall(head[label_length(head) :]))
     if words < (FEWEST_WORDS - whole_line):
         return 0
     if _COMMENT.match(rest):

@@ -1,6 +1,6 @@
 """Changes of params: in memory, and of params.yaml in place."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +19,22 @@ def _settings(method: str) -> dict[str, str | bool]:
     return METHODS[method]
 
 
+def with_values(params: Params, values: Mapping[str, Any]) -> Params:
+    """The same params with these `section.key` values."""
+    data = params.model_dump()
+    set_keys(data, values)
+    return Params.model_validate(data)
+
+
 def with_method(params: Params, method: str) -> Params:
     """The same params with the settings of a method. Raises RosdError for an unknown one."""
-    data = params.model_dump()
-    set_keys(data, _settings(method))
-    return Params.model_validate(data)
+    return with_values(params, _settings(method))
 
 
 def with_seed(params: Params, seed: int) -> Params:
     """The same params with this seed wherever something is drawn, except for the problems."""
-    data = params.model_dump()
-    for section in ("rollout", "reflect", "distill", "evaluate"):
-        data[section]["seed"] = seed
-    return Params.model_validate(data)
-
-
-def with_lift(params: Params, policy: str) -> Params:
-    """The same params with this score.lift."""
-    data = params.model_dump()
-    data["score"]["lift"] = policy
-    return Params.model_validate(data)
+    sections = ("rollout", "reflect", "distill", "evaluate")
+    return with_values(params, {f"{section}.seed": seed for section in sections})
 
 
 def round_trip_yaml() -> YAML:

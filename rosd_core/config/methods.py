@@ -1,6 +1,7 @@
 """The methods: settings over the same tables. To add one, add an entry with the same keys."""
 
 from collections.abc import Mapping, MutableMapping
+from typing import Any
 
 METHODS: dict[str, dict[str, str | bool]] = {
     "rosd": {
@@ -62,7 +63,7 @@ METHODS: dict[str, dict[str, str | bool]] = {
 }
 
 
-def set_keys(params: MutableMapping, values: Mapping[str, str | bool]) -> None:
+def set_keys(params: MutableMapping, values: Mapping[str, Any]) -> None:
     """Set `section.key` values in nested params, in place."""
     for name, value in values.items():
         section, _, key = name.partition(".")

@@ -19,6 +19,7 @@ LEAST_ROWS, MOST_ROWS = 8, 256  # rows per optimizer step; 256 is published
 SHORT, LONG = (2, "a CPU has no time for more"), (4, "per problem")  # evaluate.samples
 WARMUP = 10
 FIRST = "the first steps of AdamW move every weight by the whole rate, whatever the gradient"
+SAMPLING = ("rollout", "reflect", "evaluate")  # the stages that sample
 SHOTS = 3  # solved examples; prompts share them, so that they are read once
 MOST_DECODED = 32768  # tokens in the cache of a batch: more does not make a CPU faster
 NEEDS = "Use a model with a longer context, or shorter data."
@@ -31,6 +32,11 @@ class Choice:
     key: str
     value: Any
     why: str
+
+
+def values_of(choices: Sequence[Choice]) -> dict[str, Any]:
+    """The chosen values by key."""
+    return {choice.key: choice.value for choice in choices}
 
 
 def up(value: float, step: int) -> int:
@@ -92,7 +98,7 @@ def _new_tokens(lengths: Lengths, device: str, wanted: int | None) -> tuple[int,
 
 def batch_choices(lengths: Sequence[Choice], model: ModelFacts, memory: int) -> list[Choice]:
     """Tokens per batch, by memory. A batch always holds the longest row."""
-    value = {choice.key: choice.value for choice in lengths}
+    value = values_of(lengths)
     gib = f"{memory / 2**30:.1f} GiB are free"
     decoding = power_of_two(0.25 * memory / model.cache_bytes)
     cache = (
@@ -113,9 +119,6 @@ def batch_choices(lengths: Sequence[Choice], model: ModelFacts, memory: int) -> 
         Choice("score.batch_tokens", training, training_why),
         Choice("distill.batch_tokens", training, "as in score"),
     ]
-
-
-SAMPLING = ("rollout", "reflect", "evaluate")
 
 
 def machine_choices(device: str, threads: int) -> list[Choice]:
@@ -157,7 +160,7 @@ def test_choice(
     """How many of the test problems are evaluated on, so that a model takes at most about half of
     the minutes of an iteration; at least 8. `time` is the speed and these minutes.
     """
-    value, (speed, minutes) = {choice.key: choice.value for choice in lengths}, time
+    value, (speed, minutes) = values_of(lengths), time
     responses = value["evaluate.samples"] * value["evaluate.max_new_tokens"] / 2
     cost = 2 * model.parameters * (value["evaluate.max_prompt_tokens"] + responses)
     affordable = max(8, int(minutes / 2 * 60 * speed / cost))
@@ -171,7 +174,7 @@ def rollout_tokens(lengths: Sequence[Choice]) -> float:
     reflect and (student and teacher) score, three in distill. Responses are taken to be half as
     long as they may be; four rollouts share the reading of their prompt in rollout and distill.
     """
-    value = {choice.key: choice.value for choice in lengths}
+    value = values_of(lengths)
     prompt, new = value["rollout.max_prompt_tokens"], value["rollout.max_new_tokens"] / 2
     reflection = value["reflect.max_prompt_tokens"] + value["reflect.max_new_tokens"]
     score = prompt + new + value["score.max_prompt_tokens"] + new

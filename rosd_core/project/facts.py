@@ -24,7 +24,6 @@ class ModelFacts:
     hidden: int
     intermediate: int
     kv_width: int  # heads x head width of keys, per layer
-    vocabulary: int
     context: int
 
     @property
@@ -64,7 +63,6 @@ def model_facts(folder: Path) -> ModelFacts:
         hidden=config.hidden_size,
         intermediate=config.intermediate_size,
         kv_width=(getattr(config, "num_key_value_heads", None) or heads) * width,
-        vocabulary=config.vocab_size,
         context=context_length(config),
     )
 

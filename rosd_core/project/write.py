@@ -74,8 +74,7 @@ def new_params(shipped: Path, file: Path) -> None:
     yaml = round_trip_yaml()
     data = yaml.load(shipped.read_text(encoding="utf-8"))
     del data["bootstrap"]
-    with replacing(file) as temporary, temporary.open("w", encoding="utf-8") as stream:
-        yaml.dump(data, stream)
+    _write(yaml, data, file)
 
 
 def write_pipeline(shipped: Path, folder: Path) -> None:
@@ -93,10 +92,11 @@ def write_pipeline(shipped: Path, folder: Path) -> None:
             code = dep.startswith(("stages/", "rosd_core/"))
             deps += _files(shipped.parent / dep, folder) if code else [dep]
         body["deps"] = deps
-    with (
-        replacing(folder / "dvc.yaml") as temporary,
-        temporary.open("w", encoding="utf-8") as stream,
-    ):
+    _write(yaml, data, folder / "dvc.yaml")
+
+
+def _write(yaml: YAML, data: Any, file: Path) -> None:
+    with replacing(file) as temporary, temporary.open("w", encoding="utf-8") as stream:
         yaml.dump(data, stream)
 
 

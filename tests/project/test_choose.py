@@ -14,17 +14,14 @@ from rosd_core.project.choose import (
     step_choices,
 )
 from rosd_core.project.choose import test_choice as choose_test
+from rosd_core.project.choose import values_of as values
 from rosd_core.project.facts import Lengths, ModelFacts, share_at_most
 
 SMOL = ModelFacts(
     parameters=134_515_008, layers=30, hidden=576, intermediate=1536, kv_width=192,
-    vocabulary=49152, context=8192,
+    context=8192,
 )  # fmt: skip
 LENGTHS = Lengths(prompts=[100, 130, 90], solutions=[10] * 19 + [500], reflection=60, idea=7)
-
-
-def values(choices):
-    return {choice.key: choice.value for choice in choices}
 
 
 def test_lengths_fit_the_data():
