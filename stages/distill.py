@@ -18,7 +18,13 @@ from rosd_core.distill.processes import processes
 from rosd_core.distill.steps import step_rows
 from rosd_core.distill.targets import LEFT_OUT, Objective, refuse_unscored
 from rosd_core.distill.train import Optimization, log_rows, summarise, train
-from rosd_core.forward.teachers import FOLDER, advance_ema, open_teacher, teacher_shares
+from rosd_core.forward.teachers import (
+    FOLDER,
+    advance_ema,
+    open_teacher,
+    refuse_other_teacher,
+    teacher_shares,
+)
 from rosd_core.losses.token_losses import LOSSES, LossSettings
 from rosd_core.models.loading import load_tokenizer
 from rosd_core.models.student import open_student, save_student
@@ -37,9 +43,10 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     key = start_of(params, iteration)
     start, base = paths.model_folder(key), paths.model_folder("base")
     table, seed = paths.table("scores", iteration), row_seed(p.seed, "order", iteration)
-    status = Counter(read_table("scores", table, ["status"])["status"])
+    told = read_table("scores", table, ["status", "teacher"])
+    status = Counter(told["status"])
     refuse_unscored(status, p.loss)
-    shares = teacher_shares(s.teacher, base, start, s.trust_region_mix)
+    shares = teacher_shares(paths.teacher(s.teacher), base, start, s.trust_region_mix)
     tokenizer = load_tokenizer(start)
     pad = pad_id(tokenizer)
     optimization = Optimization(**p.values_for(Optimization))
@@ -48,6 +55,8 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     rows = ([r for r in rows if r["status"] not in LEFT_OUT] for rows in groups)
     steps = step_rows(rows, p.rows_per_step, seed, p.shuffle)
     trained = status.total() - sum(status[name] for name in LEFT_OUT)
+    if LOSSES[p.loss].needs_teacher:
+        refuse_other_teacher(told["teacher"].drop_nulls().unique().to_list(), shares)
     with processes(params.machine.device) as (device, writes):
         student = open_student(start, device, p.new_adapter, paths.root, seed)
         teacher = None

@@ -5,6 +5,7 @@ out evaluations/<model>.parquet (table evaluation), metrics/evaluate-<model>.jso
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 from rosd_core.config.params import Params
 from rosd_core.errors import RosdError
@@ -18,23 +19,42 @@ from rosd_core.sampling.engine import Decoding, open_engine
 from rosd_core.tables.atomic import write_json
 from rosd_core.tables.hashing import fingerprint
 from rosd_core.tables.io import read_table
-from rosd_core.tables.progress import Progress
+from rosd_core.tables.progress import Report
 from rosd_core.tables.row_types import EvaluationRow, ProblemRow
 from rosd_core.tables.shards import write_shards
+from rosd_core.workers.pool import Work
+from stages.engines import engine_settings, workers
 from stages.paths import Paths, set_threads, warn_shortened
 
 
 def run(params: Params, paths: Paths, model: str) -> None:
     """All models answer with the same seeds, so that they differ by their weights alone."""
-    p, folder = params.evaluate, paths.model_folder(model)
-    set_threads(params.machine.threads)
+    p, table = params.evaluate, paths.evaluation(model)
     problems = problem_rows(read_table("problems", paths.problems).filter(split="test"))
     if not problems:
         raise RosdError(
             f"{paths.problems}: no problem of split test; set test of a domain in prepare.domains."
         )
-    progress, device = Progress("evaluation"), params.machine.device
-    engine, tokenizer = open_engine(p.engine, folder, device, p.batch_tokens, progress.report)
+    shard_problems = max(1, p.shard_rows // p.samples)
+    opened, where = (
+        partial(open_work, params, paths, model),
+        workers(params.machine, params.engine, p),
+    )
+    write_shards("evaluation", table, problems, shard_problems, opened, where)
+    samples = read_table("evaluation", table)
+    means = mean_at_k(samples, p.confidence, p.bootstrap_resamples, p.seed).to_dicts()
+    metrics = {r["domain"]: {c: r[c] for c in ("mean", "low", "high")} for r in means}
+    more = sample_metrics(samples)
+    write_json(paths.metrics("evaluate", model), {d: m | more[d] for d, m in metrics.items()})
+    warn_shortened("evaluate", shortened_prompts(samples), len(problems))
+
+
+def open_work(params: Params, paths: Paths, model: str, report: Report) -> Work:
+    """The work on a shard of problems."""
+    p, folder = params.evaluate, paths.model_folder(model)
+    set_threads(params.machine.threads)
+    settings = engine_settings(p, params.machine, params.engine)
+    engine, tokenizer = open_engine(settings, folder, report)
     prompts = Prompts(
         params.prompts.only("plain"),
         params.prompts.thinking.student,
@@ -50,15 +70,7 @@ def run(params: Params, paths: Paths, model: str) -> None:
         rows = rollout_rows(shard, requests, completions, tokenizer, model_hash, shortened)
         return evaluation_rows(rows, shard, model)
 
-    shard_problems = max(1, p.shard_rows // p.samples)
-    table = paths.evaluation(model)
-    write_shards("evaluation", table, problems, shard_problems, work, progress)
-    samples = read_table("evaluation", table)
-    means = mean_at_k(samples, p.confidence, p.bootstrap_resamples, p.seed).to_dicts()
-    metrics = {r["domain"]: {c: r[c] for c in ("mean", "low", "high")} for r in means}
-    more = sample_metrics(samples)
-    write_json(paths.metrics("evaluate", model), {d: m | more[d] for d, m in metrics.items()})
-    warn_shortened("evaluate", shortened_prompts(samples), len(problems))
+    return work
 
 
 if __name__ == "__main__":

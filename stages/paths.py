@@ -4,9 +4,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from rosd_core.config.engines import OtherModel
 from rosd_core.config.params import Params
 from rosd_core.errors import RosdError
-from rosd_core.models.pointer import resolve
+from rosd_core.models.pointer import find_model, resolve
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,17 @@ class Paths:
     def model_folder(self, key: str) -> Path:
         """Where a model's files are: its folder, or the one that a pointer there names."""
         return resolve(self.model(key))
+
+    def other_model(self, name: str) -> Path:
+        """The folder of a model beside the student's: a folder, seen from the project's, or an id
+        on the hub.
+        """
+        here = self.root / name
+        return here.resolve() if here.is_dir() else find_model(name, None)[0]
+
+    def teacher(self, teacher: str | OtherModel) -> str | Path:
+        """`score.teacher` with the folder of another model."""
+        return teacher if isinstance(teacher, str) else self.other_model(teacher.model)
 
     def optimizer(self, key: str) -> Path:
         """Of an iteration: what the next one needs to continue its optimizer."""

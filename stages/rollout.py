@@ -6,6 +6,7 @@ out iterations/<iteration>/rollouts.parquet (table rollouts), metrics/rollout-<i
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 from rosd_core.config.params import Params
 from rosd_core.prompts.fit import PromptBuilder
@@ -16,27 +17,40 @@ from rosd_core.sampling.engine import Decoding, open_engine
 from rosd_core.tables.atomic import write_json
 from rosd_core.tables.hashing import fingerprint
 from rosd_core.tables.io import read_table
-from rosd_core.tables.progress import Progress
+from rosd_core.tables.progress import Report
 from rosd_core.tables.row_types import ProblemRow, RolloutRow
 from rosd_core.tables.shards import write_shards
+from rosd_core.workers.pool import Work
+from stages.engines import engine_settings, workers
 from stages.paths import Paths, set_threads, start_of, warn_shortened
 
 
 def run(params: Params, paths: Paths, iteration: str) -> None:
     """Sampled ids and behaviour log-probs are kept: no later stage encodes a response again."""
-    p, folder = params.rollout, paths.model_folder(start_of(params, iteration))
-    set_threads(params.machine.threads)
+    p, machine = params.rollout, params.machine
     train = read_table("problems", paths.problems).filter(split="train")
     problems = sample_problems(train, p.problems, p.seed, iteration)
-    progress, device = Progress("rollouts"), params.machine.device
-    engine, tokenizer = open_engine(p.engine, folder, device, p.batch_tokens, progress.report)
+    table, opened = paths.table("rollouts", iteration), partial(open_work, params, paths, iteration)
+    where = workers(machine, params.engine, p)
+    write_shards("rollouts", table, problems, p.shard_problems, opened, where)
+    metrics = rollout_metrics(read_table("rollouts", table, COLUMNS))
+    write_json(paths.metrics("rollout", iteration), metrics)
+    warn_shortened("rollout", int(metrics["shortened"]), len(problems))
+
+
+def open_work(params: Params, paths: Paths, iteration: str, report: Report) -> Work:
+    """The work on a shard of problems."""
+    p, folder = params.rollout, paths.model_folder(start_of(params, iteration))
+    set_threads(params.machine.threads)
+    settings = engine_settings(p, params.machine, params.engine)
+    engine, tokenizer = open_engine(settings, folder, report)
     prompts = Prompts(
         params.prompts.only("plain"),
         params.prompts.thinking.student,
         params.prompts.examples_for("plain"),
     )
     builder = PromptBuilder(prompts, tokenizer, p.max_prompt_tokens)
-    decoding = Decoding(p.temperature, p.top_p, p.max_new_tokens)
+    decoding = Decoding(p.temperature, p.top_p, p.max_new_tokens, model_logprobs=True)
     model_hash = fingerprint(folder)
 
     def work(shard: Sequence[ProblemRow]) -> list[RolloutRow]:
@@ -44,11 +58,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         completions = engine.generate(requests, decoding)
         return rollout_rows(shard, requests, completions, tokenizer, model_hash, shortened)
 
-    table = paths.table("rollouts", iteration)
-    write_shards("rollouts", table, problems, p.shard_problems, work, progress)
-    metrics = rollout_metrics(read_table("rollouts", table, COLUMNS))
-    write_json(paths.metrics("rollout", iteration), metrics)
-    warn_shortened("rollout", int(metrics["shortened"]), len(problems))
+    return work
 
 
 if __name__ == "__main__":

@@ -8,25 +8,43 @@ out iterations/<iteration>/scores.parquet (table scores), metrics/score-<iterati
 
 import sys
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from rosd_core.config.params import Params
-from rosd_core.forward.teachers import load_pair, teacher_shares
+from rosd_core.forward.teachers import (
+    Shares,
+    load_mix,
+    load_pair,
+    refuse_other_tokenizer,
+    teacher_fingerprint,
+    teacher_shares,
+)
 from rosd_core.models.loading import folder_context_length, load_tokenizer, low_precision
 from rosd_core.prompts.chat import pad_id
 from rosd_core.prompts.fit import PromptBuilder
 from rosd_core.prompts.templates import Prompts
 from rosd_core.sampling.engine import Decoding, open_engine
-from rosd_core.score.inputs import STATUS_COLUMNS, InputReader, supervised_ids
+from rosd_core.score.inputs import (
+    STATUS_COLUMNS,
+    InputReader,
+    refuse_other_student,
+    supervised_ids,
+)
 from rosd_core.score.lift import check_lift, lift_metrics, read_gains
-from rosd_core.score.rows import ScoreSettings, deferred_rows, score_rows
+from rosd_core.score.parity import parity, refuse_disparity
+from rosd_core.score.rows import ScoreSettings, deferred_rows, name_teacher, score_rows
 from rosd_core.score.teacher_accuracy import rows_to_sample, teacher_accuracy, the_one_folder
 from rosd_core.tables.atomic import write_json
 from rosd_core.tables.io import read_table
-from rosd_core.tables.progress import Progress
+from rosd_core.tables.progress import Report
 from rosd_core.tables.row_types import ScoreRow
 from rosd_core.tables.shards import write_shards
+from rosd_core.workers.pool import Work
+from stages.engines import engine_settings, workers
 from stages.paths import Paths, set_threads, start_of, warn_shortened
 
 
@@ -34,40 +52,68 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     """Only supervised tokens are scored. ROSD's teacher reads the idea, never the solution."""
     p, r, device = params.score, params.rollout, params.machine.device
     set_threads(params.machine.threads)
-    problems = read_table("problems", paths.problems)
-    files = {n: paths.table(n, iteration) for n in ("alignments", "rollouts", "reflections")}
-    alignments = read_table("alignments", files["alignments"], STATUS_COLUMNS)
-    supervised = supervised_ids(alignments, files["alignments"])
-    start, base = paths.model_folder(start_of(params, iteration)), paths.model_folder("base")
-    shares = teacher_shares(p.teacher, base, start, p.trust_region_mix)
-    tokenizer, accuracy, progress = load_tokenizer(start), {}, Progress("scores")
-    templates = params.prompts.only("plain", "with_idea", "with_solution")
-    examples = params.prompts.examples_for("plain")
-    prompts = Prompts(templates, params.prompts.thinking.teacher, examples)
-    inputs = InputReader(problems, files, PromptBuilder(prompts, tokenizer, p.max_prompt_tokens))
-    settings = ScoreSettings(**p.values_for(ScoreSettings))
+    inputs, shares = open_inputs(params, paths, iteration)
+    start, file = paths.model_folder(start_of(params, iteration)), inputs.files["alignments"]
+    alignments = read_table("alignments", file, STATUS_COLUMNS)
+    supervised, rollouts = supervised_ids(alignments, file), inputs.files["rollouts"]
+    refuse_other_student(rollouts, start)
+    metrics: dict[str, Any] = {}
+    if params.engine.parity.rows:
+        student = load_mix([(start, 1.0)], device, pad_id(load_tokenizer(start)))
+        metrics |= parity(rollouts, params.engine.parity.rows, student, r.temperature, r.top_p)
+        refuse_disparity(metrics, params.engine.parity.bound)
     if p.teacher_samples:
-        teacher = open_engine(r.engine, the_one_folder(shares), device, r.batch_tokens)
+        settings = engine_settings(r, params.machine, params.engine)
+        teacher = open_engine(settings, the_one_folder(shares))
         chosen = inputs.read(rows_to_sample(alignments, p.teacher_samples, r.seed))
-        known = problems, files["rollouts"], p.lift_confidence
+        known = inputs.problems, rollouts, p.lift_confidence
         decoding = Decoding(r.temperature, r.top_p, r.max_new_tokens)
-        accuracy = teacher_accuracy(chosen, *known, *teacher, decoding)
-    models = None if p.targets == "none" else load_pair(start, shares, device, pad_id(tokenizer))
-
-    def work(ids: Sequence[str]) -> list[ScoreRow]:
-        if models is None:
-            return deferred_rows(inputs.read(ids), folder_context_length(start))
-        with low_precision(torch.device(device).type, p.autocast):
-            return score_rows(inputs.read(ids), *models, settings, progress.report)
-
-    table = paths.table("scores", iteration)
-    write_shards("scores", table, supervised, p.shard_rows, work, progress)
-    metrics = lift_metrics(read_gains(table), p.lift_confidence) | accuracy
+        metrics |= teacher_accuracy(chosen, *known, *teacher, decoding)
+    table, opened = paths.table("scores", iteration), partial(open_work, params, paths, iteration)
+    where = workers(params.machine, params.engine)
+    write_shards("scores", table, supervised, p.shard_rows, opened, where)
+    metrics |= lift_metrics(read_gains(table), p.lift_confidence)
     cut = len(supervised) - read_table("scores", table, ["shortened"])["shortened"].null_count()
     write_json(paths.metrics("score", iteration), metrics | {"shortened": cut})
     warn_shortened("score", cut, len(supervised))
     if message := check_lift(metrics, p.lift):
         print(f"rosd score: {message}", file=sys.stderr)
+
+
+def open_inputs(params: Params, paths: Paths, iteration: str) -> tuple[InputReader, Shares]:
+    """What the teacher reads, and the folders of its weights."""
+    start, base = paths.model_folder(start_of(params, iteration)), paths.model_folder("base")
+    p, tokenizer, teacher = params.score, load_tokenizer(start), paths.teacher(params.score.teacher)
+    if isinstance(teacher, Path):
+        refuse_other_tokenizer(teacher, tokenizer)
+    templates = params.prompts.only("plain", "with_idea", "with_solution")
+    examples = params.prompts.examples_for("plain")
+    prompts = Prompts(templates, params.prompts.thinking.teacher, examples)
+    files = {n: paths.table(n, iteration) for n in ("alignments", "rollouts", "reflections")}
+    builder = PromptBuilder(prompts, tokenizer, p.max_prompt_tokens)
+    inputs = InputReader(read_table("problems", paths.problems), files, builder)
+    return inputs, teacher_shares(teacher, base, start, p.trust_region_mix)
+
+
+def open_work(params: Params, paths: Paths, iteration: str, report: Report) -> Work:
+    """The work on a shard of supervised rollouts."""
+    p, device = params.score, params.machine.device
+    set_threads(params.machine.threads)
+    inputs, shares = open_inputs(params, paths, iteration)
+    start = paths.model_folder(start_of(params, iteration))
+    pad, settings = pad_id(inputs.builder.tokenizer), ScoreSettings(**p.values_for(ScoreSettings))
+    models = None if p.targets == "none" else load_pair(start, shares, device, pad)
+    teacher = teacher_fingerprint(shares)
+
+    def work(ids: Sequence[str]) -> Sequence[ScoreRow]:
+        if models is None:
+            rows = deferred_rows(inputs.read(ids), folder_context_length(start))
+            return name_teacher(rows, teacher)
+        with low_precision(torch.device(device).type, p.autocast):
+            rows = score_rows(inputs.read(ids), *models, settings, report)
+        return name_teacher(rows, teacher)
+
+    return work
 
 
 if __name__ == "__main__":

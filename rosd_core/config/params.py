@@ -6,11 +6,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from rosd_core.config.domains import AnyDomain
+from rosd_core.config.engines import Engine, EngineName, OtherModel
 from rosd_core.config.methods import METHODS
 from rosd_core.config.prompts import PromptTexts
 from rosd_core.config.section import Positive, Rate, Section, Share
-
-EngineName = Literal["transformers"]
 
 
 class Machine(Section):
@@ -100,6 +99,8 @@ class Reflect(Sampling):
     peer: Literal["random", "shortest"]
     source: Literal["self", "file"]
     file: str | None
+    model: str | None
+    url: str | None
     contract: Literal["free", "constrained", "forced"]
     quote_chars: tuple[Positive, Positive]
     idea_chars: tuple[Positive, Positive]
@@ -124,6 +125,8 @@ class Reflect(Sampling):
             raise ValueError("reflect.prefill needs reflect.contract free; a grammar sets the rest")
         if self.source == "file" and self.file is None:
             raise ValueError("reflect.source file needs reflect.file, the name of your table")
+        if self.url is not None and (self.engine != "server" or self.model is None):
+            raise ValueError("reflect.url needs reflect.engine server and reflect.model")
         return self
 
 
@@ -142,7 +145,7 @@ class Align(Section):
 
 
 class Score(Section):
-    teacher: Literal["base", "current", "ema", "trust_region"]
+    teacher: Literal["base", "current", "ema", "trust_region"] | OtherModel
     ema_rate: Share
     trust_region_mix: Share
     targets: Literal["topk", "hidden", "none"]
@@ -245,6 +248,7 @@ class Params(Section):
     prompts: PromptTexts
     bootstrap: Bootstrap | None = None  # the built-in project alone has it
     loop: dict[str, Iteration]
+    engine: Engine
     rollout: Rollout
     reflect: Reflect
     align: Align

@@ -6,20 +6,27 @@
 | current | those that sampled |
 | ema | a running mean of the student's, one step per iteration; part of models/<iteration> |
 | trust_region | logits (1 - mix) x base + mix x current |
+| {model: M} | those of another model, of the same tokenizer |
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import safe_open
 
+from rosd_core.errors import RosdError
 from rosd_core.forward.hidden_states import MixPart, ModelMix
 from rosd_core.losses.head import SCALED_LOGITS, Head, head_of, mixed_head
-from rosd_core.models.loading import load_weights
+from rosd_core.models.loading import load_tokenizer, load_weights
 from rosd_core.models.student import Student
+from rosd_core.tables.hashing import fingerprint
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 FOLDER = "teacher"  # in models/<iteration>: the weights of the ema
 
@@ -36,8 +43,12 @@ class Teacher:
     live: ModelMix | None = None
 
 
-def teacher_shares(teacher: str, base: Path, start: Path, mix: float) -> Shares:
-    """The folders that a teacher's weights are read from, each with its share of the logits."""
+def teacher_shares(teacher: str | Path, base: Path, start: Path, mix: float) -> Shares:
+    """The folders that a teacher's weights are read from, each with its share of the logits; a path
+    is the folder of another model.
+    """
+    if isinstance(teacher, Path):
+        return [(teacher, 1.0)]
     if teacher == "base":
         return [(base, 1.0)]
     if teacher == "ema":  # a folder in the base belongs to an earlier run
@@ -46,6 +57,44 @@ def teacher_shares(teacher: str, base: Path, start: Path, mix: float) -> Shares:
     if teacher == "trust_region" and start != base and 0 < mix < 1:
         return [(base, 1 - mix), (start, mix)]
     return [(base if teacher == "trust_region" and mix == 0 else start, 1.0)]
+
+
+def teacher_fingerprint(shares: Shares) -> str:
+    """The fingerprint of the weights of a teacher; of a mix, those of its parts with their shares."""
+    if len(shares) == 1:
+        return fingerprint(shares[0][0])
+    return " + ".join(f"{share:g} x {fingerprint(folder)}" for folder, share in shares)
+
+
+def refuse_other_teacher(scored_by: Sequence[str], shares: Shares) -> None:
+    """Raises RosdError where the score table is of another teacher; `scored_by` are the
+    fingerprints in it.
+    """
+    teacher = teacher_fingerprint(shares)
+    if others := sorted(set(scored_by) - {teacher}):
+        raise RosdError(
+            f"scores.parquet was written with the teacher {others[0]}, but the teacher is now "
+            f"{teacher} ({shares[0][0]}); run `rosd score` again."
+        )
+
+
+def refuse_other_tokenizer(teacher: Path, student: "PreTrainedTokenizerBase") -> None:
+    """Raises RosdError where a teacher's token ids do not mean what the student's mean."""
+    theirs, ours = load_tokenizer(teacher).get_vocab(), student.get_vocab()
+    if theirs != ours:
+        odd = min(
+            (
+                token
+                for token in theirs.keys() | ours.keys()
+                if theirs.get(token) != ours.get(token)
+            ),
+            key=lambda token: ours.get(token, len(ours)),
+        )
+        raise RosdError(
+            f"score.teacher: {teacher} has another tokenizer than the student: {odd!r} is id "
+            f"{ours.get(odd)} for the student and {theirs.get(odd)} for the teacher. The teacher "
+            "reads the student's tokens, so both need the same one."
+        )
 
 
 def load_mix(
@@ -62,7 +111,14 @@ def load_mix(
 def load_pair(start: Path, shares: Shares, device: str, pad_id: int) -> tuple[ModelMix, ModelMix]:
     """The student in `start`, and its teacher; what they have in common is loaded once."""
     student = load_mix([(start, 1.0)], device, pad_id)
-    return student, load_mix(shares, device, pad_id, {start: student.parts[0]})
+    teacher = load_mix(shares, device, pad_id, {start: student.parts[0]})
+    sizes = [mix.head().matrix_VH.shape[0] for mix in (student, teacher)]
+    if sizes[0] != sizes[1]:
+        raise RosdError(
+            f"score.teacher: the head of {shares[0][0]} has {sizes[1]} rows, that of the student "
+            f"{sizes[0]}; the two cannot be compared id by id."
+        )
+    return student, teacher
 
 
 def open_teacher(

@@ -10,6 +10,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -111,3 +112,12 @@ def folder_context_length(folder: Path) -> int:
     """The most positions of the model in a folder, without loading it."""
     whole = base_of(folder) if is_adapter(folder) else folder
     return context_length(AutoConfig.from_pretrained(whole, local_files_only=True))
+
+
+def load_generation_config(folder: Path) -> GenerationConfig:
+    """The generation config of the model in a folder; where it has none, what its config says."""
+    whole = base_of(folder) if is_adapter(folder) else folder
+    if (whole / "generation_config.json").is_file():
+        return GenerationConfig.from_pretrained(whole, local_files_only=True)
+    config = AutoConfig.from_pretrained(whole, local_files_only=True)
+    return GenerationConfig.from_model_config(config)

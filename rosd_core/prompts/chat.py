@@ -9,12 +9,21 @@ from rosd_core.errors import RosdError
 from rosd_core.tables.row_types import Message
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 
 def pad_id(tokenizer: "PreTrainedTokenizerBase") -> int:
     """The id that fills batches: the pad token, else the end token; no result depends on it."""
     return next(i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if isinstance(i, int))
+
+
+def stop_ids(
+    generation: "GenerationConfig | None", tokenizer: "PreTrainedTokenizerBase"
+) -> list[int]:
+    """Every id that ends a response: the tokenizer's and the generation config's."""
+    configured = generation.eos_token_id if generation else None
+    ids = configured if isinstance(configured, list) else [configured]
+    return sorted({i for i in (*ids, tokenizer.eos_token_id) if isinstance(i, int)})
 
 
 def decode(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int]) -> str:

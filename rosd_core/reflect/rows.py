@@ -2,22 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from rosd_core.errors import RosdError
-from rosd_core.prompts.chat import decode
 from rosd_core.prompts.fit import FittedPrompt, PromptBuilder
 from rosd_core.prompts.thinking import without_thinking
 from rosd_core.reflect.contract import Contract
 from rosd_core.reflect.parse import Reflection
-from rosd_core.sampling.engine import Decoding, Engine, Request
+from rosd_core.reflect.reflector import Question, Reflector
+from rosd_core.sampling.engine import Decoding
 from rosd_core.seeds import row_seed
 from rosd_core.tables.row_types import ReflectionRow
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -70,10 +66,17 @@ def _prompt(
     return builder.build(template, row["rollout_id"], problem["system"], **parts)
 
 
+def unanswered_rows(tasks: Sequence[ReflectionTask]) -> list[ReflectionRow]:
+    """The rows of the tasks before anybody is asked."""
+    return [
+        new_row(t.rollout_id, t.problem_id, t.kind, t.peer_id, t.skip_reason, t.prompt)
+        for t in tasks
+    ]
+
+
 def reflect_rows(
     tasks: Sequence[ReflectionTask],
-    engine: Engine,
-    tokenizer: "PreTrainedTokenizerBase",
+    reflector: Reflector,
     attempts: Sequence[Decoding],
     seeds: tuple[int, str],
     contract: Contract,
@@ -84,43 +87,33 @@ def reflect_rows(
     `attempts` says how each attempt is decoded: an answer without idea or quote is asked for again,
     with another seed, as long as there is a next attempt.
     """
-    rows = {
-        t.rollout_id: new_row(
-            t.rollout_id, t.problem_id, t.kind, t.peer_id, t.skip_reason, t.prompt
-        )
-        for t in tasks
-    }
+    rows = {row["rollout_id"]: row for row in unanswered_rows(tasks)}
     asked = [task for task in tasks if task.prompt is not None]
     for number, decoding in enumerate(attempts, 1):
-        requests = [_request(task, tokenizer, (*seeds, number), contract) for task in asked]
-        for task, done in zip(asked, engine.generate(requests, decoding), strict=True):
-            raw = contract.prefill[task.kind] + decode(tokenizer, done.token_ids)
-            read = contract.read(raw, task.kind, task.response, done.finish_reason)
+        questions = [_question(task, (*seeds, number), contract) for task in asked]
+        for task, answer in zip(asked, reflector.answer(questions, decoding), strict=True):
+            raw = contract.prefill[task.kind] + answer.text
+            read = contract.read(raw, task.kind, task.response, answer.finish_reason)
             row = rows[task.rollout_id]
-            tokens = row["answer_tokens"] + len(done.token_ids)
-            row |= _answer(raw, read, number, tokens)
+            row |= _answer(raw, read, number, row["answer_tokens"] + answer.tokens)
+            row["model"] = reflector.model
         asked = [task for task in asked if rows[task.rollout_id]["status"] != "ok"]
         if not asked:
             break
     return list(rows.values())
 
 
-def _request(
-    task: ReflectionTask,
-    tokenizer: "PreTrainedTokenizerBase",
-    seeds: tuple[int, str, int],
-    contract: Contract,
-) -> Request:
-    """What the engine is asked; the first attempt has the row's seed, later ones seeds of their
+def _question(task: ReflectionTask, seeds: tuple[int, str, int], contract: Contract) -> Question:
+    """What the reflector is asked; the first attempt has the row's seed, later ones seeds of their
     own.
     """
     assert task.prompt is not None
     seed, iteration, attempt = seeds
     again = ["attempt", str(attempt)] if attempt > 1 else []
-    start = tokenizer(contract.prefill[task.kind], add_special_tokens=False)["input_ids"]
-    return Request(
+    return Question(
         task.rollout_id,
-        [*task.prompt.ids, *start],
+        task.prompt,
+        contract.prefill[task.kind],
         row_seed(seed, iteration, task.rollout_id, *again),
         contract.grammar(task.kind, task.response),
     )
@@ -150,6 +143,7 @@ def new_row(
         "attempts": 0,
         "answer_tokens": 0,
         "skip_reason": skip_reason,
+        "model": None,
     }
 
 

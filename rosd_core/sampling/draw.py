@@ -40,6 +40,25 @@ def token_logp(logits_BV: torch.Tensor, token_B: torch.Tensor) -> torch.Tensor:
     return logits_BV.gather(1, token_B.unsqueeze(1)).squeeze(1) - logits_BV.logsumexp(-1)
 
 
+def nucleus_logp(
+    logits_NV: torch.Tensor, token_N: torch.Tensor, temperature: float, top_p: float
+) -> torch.Tensor:
+    """Log-probability of one id per row after temperature and top_p, (N,):
+
+        log softmax(z / temperature)[y] - log(weight of the nucleus)
+
+    An id outside the nucleus gets this number too: two engines may disagree about its border.
+    """
+    logp_NV = (logits_NV.float() / temperature).log_softmax(-1)
+    logp_N = logp_NV.gather(1, token_N.unsqueeze(1)).squeeze(1)
+    if top_p >= 1:
+        return logp_N
+    sorted_NV = logp_NV.double().exp().sort(-1, descending=True).values
+    ends_NV = sorted_NV.cumsum(-1)
+    last_N1 = (ends_NV < top_p).sum(-1, keepdim=True).clamp(max=sorted_NV.shape[1] - 1)
+    return logp_N - ends_NV.gather(1, last_N1).squeeze(1).log().to(logp_N)
+
+
 def sample(
     logits_BV: torch.Tensor, uniforms_B: torch.Tensor, temperature: float, top_p: float
 ) -> tuple[torch.Tensor, torch.Tensor]:

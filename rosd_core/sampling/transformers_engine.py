@@ -15,11 +15,12 @@ from transformers.cache_utils import Cache
 
 from rosd_core.errors import RosdError
 from rosd_core.models.loading import context_length, load_model
-from rosd_core.prompts.chat import pad_id
+from rosd_core.prompts.chat import pad_id, stop_ids
 from rosd_core.sampling.batches import decode_batches
 from rosd_core.sampling.draw import greedy, sample, token_logp, uniform
-from rosd_core.sampling.engine import Completion, Decoding, Request
+from rosd_core.sampling.engine import Completion, Decoding, EngineSettings, Request
 from rosd_core.sampling.prefill import prefill
+from rosd_core.sampling.requests import refuse_overlong
 from rosd_core.tables.progress import Report, silent
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class TransformersEngine:
         context.
         """
         for request in requests:
-            self._refuse_overlong(request, decoding.max_new_tokens)
+            refuse_overlong(request, decoding.max_new_tokens, self.context_length)
         prompts, done = [request.prompt_ids for request in requests], {}
         for batch in decode_batches(prompts, decoding.max_new_tokens, self.batch_tokens):
             completions = self._decode(
@@ -103,17 +104,6 @@ class TransformersEngine:
             )
             done |= dict(zip(batch, completions, strict=True))
         return [done[i] for i in range(len(requests))]
-
-    def _refuse_overlong(self, request: Request, max_new: int) -> None:
-        if not request.prompt_ids:
-            raise RosdError(f"row {request.row_id}: the prompt has no token.")
-        needed = len(request.prompt_ids) + max_new
-        if needed > self.context_length:
-            raise RosdError(
-                f"row {request.row_id}: a prompt of {len(request.prompt_ids)} tokens and "
-                f"{max_new} new ones need {needed} positions; the model has "
-                f"{self.context_length}. Shorten the prompt or max_new_tokens."
-            )
 
     def _token_masks(self, vocabulary: int) -> "TokenMasks":
         """The grammar library's view of the tokenizer, opened once."""
@@ -186,31 +176,26 @@ class TransformersEngine:
             seeds_B = np.array([row.request.seed for row in live.rows], dtype=np.uint64)
             uniforms_B = torch.from_numpy(uniform(seeds_B, step))
             token_B, logp_B = sample(logits_BV, uniforms_B, decoding.temperature, decoding.top_p)
-        model_B = token_logp(plain_BV, token_B)
+        wanted = decoding.model_logprobs
+        model_B = token_logp(plain_BV, token_B) if wanted else torch.zeros_like(logp_B)
         columns = (token_B, logp_B, model_B, live.ended_B)
         sampled = zip(*(column.tolist() for column in columns), strict=True)
         for row, (token, logprob, model_logprob, ended) in zip(live.rows, sampled, strict=True):
             if not ended:
                 row.ids.append(token)
                 row.logprobs.append(logprob)
-                row.model_logprobs.append(model_logprob)
+                if wanted:
+                    row.model_logprobs.append(model_logprob)
                 if self.masks is not None and row.matcher is not None:
                     self.masks.accept(row.matcher, token, row.request.row_id)
         return token_B
 
 
-def stop_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Every id that ends a response: the tokenizer's and the generation config's."""
-    configured = model.generation_config.eos_token_id if model.generation_config else None
-    ids = configured if isinstance(configured, list) else [configured]
-    return sorted({i for i in (*ids, tokenizer.eos_token_id) if isinstance(i, int)})
-
-
-def open_transformers(
-    folder: Path, device: str, batch_tokens: int, report: Report
+def open_model(
+    settings: EngineSettings, folder: Path, report: Report
 ) -> tuple[TransformersEngine, PreTrainedTokenizerBase]:
     """The engine on the model of a folder, with its tokenizer."""
-    model, tokenizer = load_model(folder, device)
-    stops = stop_ids(model, tokenizer)
-    pad = pad_id(tokenizer)
-    return TransformersEngine(model, stops, pad, batch_tokens, tokenizer, report), tokenizer
+    model, tokenizer = load_model(folder, settings.device)
+    stops = stop_ids(model.generation_config, tokenizer)
+    pad, tokens = pad_id(tokenizer), settings.batch_tokens
+    return TransformersEngine(model, stops, pad, tokens, tokenizer, report), tokenizer

@@ -11,7 +11,8 @@ import polars as pl
 from rosd_core.errors import RosdError
 from rosd_core.prompts.fit import FittedPrompt, PromptBuilder
 from rosd_core.prompts.thinking import without_thinking
-from rosd_core.tables.io import join_rows, read_rows
+from rosd_core.tables.hashing import fingerprint
+from rosd_core.tables.io import join_rows, read_rows, read_table
 from rosd_core.tables.row_types import ScoreInput
 
 STATUS_COLUMNS = [
@@ -52,6 +53,16 @@ def supervised_ids(alignments: pl.DataFrame, file: Path) -> list[str]:
         hint = HINTS.get(counts[0][0], "") if counts else ""
         raise RosdError(f"{file}: none of {len(alignments)} rows is supervised: {reasons}. {hint}")
     return ids
+
+
+def refuse_other_student(rollouts: Path, student: Path) -> None:
+    """Raises RosdError where the rollouts were sampled by other weights than those in `student`."""
+    sampled = read_table("rollouts", rollouts, ["model"])["model"].unique().to_list()
+    if others := sorted(set(sampled) - {fingerprint(student)}):
+        raise RosdError(
+            f"{rollouts}: sampled by the weights {others[0]}, but those in {student} are "
+            f"{fingerprint(student)}; run `rosd rollout` and what follows again."
+        )
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ def unscored(row: ScoreInput, status: str, support: str) -> ScoreRow:
         "teacher_hidden": None,
         "support": support,
         "status": status,
+        "teacher": None,
     }
     if status == "too_long":
         scored["positions"], scored["behaviour_logp"], scored["student_logp"] = [], [], []
@@ -61,6 +62,13 @@ def status_of(row: ScoreInput, context_length: int, targets: str) -> str:
 def deferred_rows(inputs: Sequence[ScoreInput], context_length: int) -> list[ScoreRow]:
     """Rows for a teacher that distill runs itself: no model is run here."""
     return [unscored(row, status_of(row, context_length, "none"), "none") for row in inputs]
+
+
+def name_teacher(rows: Sequence[ScoreRow], teacher: str) -> Sequence[ScoreRow]:
+    """The rows, with the fingerprint of the teacher's weights on those that have a teacher."""
+    for row in rows:
+        row["teacher"] = None if row["status"] == "no_teacher" else teacher
+    return rows
 
 
 def score_rows(

@@ -67,6 +67,7 @@ class ReflectionRow(TypedDict):
     attempts: int
     answer_tokens: int
     skip_reason: str | None
+    model: str | None
 
 
 class QuotePlace(TypedDict):
@@ -117,6 +118,7 @@ class ScoreRow(ScoreInput):
     teacher_hidden: bytes | None
     support: str
     status: str
+    teacher: str | None
 
 
 class EvaluationRow(TypedDict):

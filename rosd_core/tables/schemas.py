@@ -144,6 +144,14 @@ SCHEMAS: dict[str, pa.Schema] = {
             "null unless skipped",
             nullable=True,
         ),
+        _field(
+            "model",
+            _STR,
+            "hash or name",
+            "the reflector: fingerprint of its weights, or its name on a server; null where none "
+            "was asked",
+            nullable=True,
+        ),
     ),
     "alignments": _schema(
         _ROLLOUT_ID,
@@ -271,6 +279,13 @@ SCHEMAS: dict[str, pa.Schema] = {
             "too_long (teacher prompt and response exceed the model's context) | negative_lift "
             "(its own idea makes the error likelier, see score.row_lift); the last two are not "
             "trained on",
+        ),
+        _field(
+            "teacher",
+            _STR,
+            "hash",
+            "fingerprint of the teacher's weights; null where there is no teacher",
+            nullable=True,
         ),
     ),
     "evaluation": _schema(

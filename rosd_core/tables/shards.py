@@ -2,9 +2,9 @@
 under its name at the end.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -13,38 +13,41 @@ from rosd_core.tables.atomic import replacing
 from rosd_core.tables.io import file_format, to_arrow
 from rosd_core.tables.progress import Progress
 from rosd_core.tables.schemas import SCHEMAS
-
-Item = TypeVar("Item")
+from rosd_core.workers.pool import Opened, Workers, results
 
 
 def write_shards(
     table: str,
     path: Path,
-    items: Sequence[Item],
+    items: Sequence[Any],
     size: int,
-    work: Callable[[Sequence[Item]], Sequence[Mapping[str, Any]]],
-    progress: Progress | None = None,
+    opened: Opened,
+    workers: Workers,
 ) -> None:
-    """Run `work` on shards of `size` items and write their rows, in order, as the table at `path`.
+    """Work on shards of `size` items and write their rows, in order, as the table at `path`.
+    `opened` gets the models ready and returns the work on a shard; each worker calls it once.
 
-    Each shard becomes a row group, so memory holds one shard. `progress` is told of each shard;
-    `work` may report its rows to it. An interrupted run leaves no table under `path`. Raises
-    RosdError where there is no item, or no shard returned a row.
+    Each shard becomes a row group, so memory holds one shard per worker. An interrupted run leaves
+    no table under `path`. Raises RosdError where there is no item, or no shard returned a row.
     """
     if not items:
         raise RosdError(
             f"{path}: nothing to do: no row is eligible. "
             "Look at the status columns of the table before."
         )
-    progress, written = progress or Progress(table), 0
+    progress, written = Progress(table), 0
+    shards = [items[start : start + size] for start in range(0, len(items), size)]
     with replacing(path) as temporary:
         with pq.ParquetWriter(temporary, SCHEMAS[table], **file_format(table)) as writer:
-            for number, start in enumerate(range(0, len(items), size), 1):
-                progress.shard(number, size, len(items))
-                rows = to_arrow(table, work(items[start : start + size]))
+            progress.shard(1, size, len(items))
+            done = results(opened, shards, workers, progress.report)
+            for number, shard_rows in enumerate(done, 1):
+                rows = to_arrow(table, shard_rows)
                 writer.write_table(rows)
                 written += rows.num_rows
                 progress.shard_done(written)
+                if number < len(shards):
+                    progress.shard(number + 1, size, len(items))
         if written == 0:
             raise RosdError(
                 f"{path}: no row was written. Look at the status columns of the table before."

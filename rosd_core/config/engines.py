@@ -1,0 +1,52 @@
+"""`params.yaml: engine`: the settings of the engines, and where they run."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from rosd_core.config.section import Positive, Rate, Section
+
+EngineName = Literal["transformers", "vllm", "server"]
+
+
+class OtherModel(Section):
+    """A model beside the student's: a folder, or an id on the hub."""
+
+    model: str
+
+
+class Vllm(Section):
+    """Of vLLM in the stage's own process."""
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"]
+    gpu_memory: Annotated[float, Field(gt=0, le=1)]
+    cpu_cache_gib: Positive
+    tensor_parallel: Positive
+    pipeline_parallel: Positive
+    eager: bool
+    options: dict[str, Any]
+
+
+class Server(Section):
+    """Of a server that is running already."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^/]")]
+    model: str | None
+    concurrency: Positive
+    timeout: Rate
+    retries: Annotated[int, Field(ge=0)]
+
+
+class Parity(Section):
+    """Of the check of the engine's log-probabilities against the training forward pass."""
+
+    rows: Annotated[int, Field(ge=0)]
+    bound: Rate
+
+
+class Engine(Section):
+    workers: Positive
+    address: str
+    vllm: Vllm
+    server: Server
+    parity: Parity

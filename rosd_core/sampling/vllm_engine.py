@@ -1,0 +1,214 @@
+"""vLLM in the stage's own process: ids in, ids and log-probabilities out.
+
+Each row is a request with a seed of its own, so that rows need no spacing of seeds and may come in
+any order; samples of a group share their prompt through the prefix cache. A student that is an
+adapter is read with its base (LoRA): every row of a call then uses the adapter, because batches
+that mix rows with and without one were wrong on a CPU (vLLM 0.32).
+
+Log-probabilities are those after temperature and top_p (`processed_logprobs`). Those of the model
+itself, where they differ, come from a second pass that reads prompt and response.
+"""
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rosd_core.errors import RosdError
+from rosd_core.models.loading import (
+    base_of,
+    folder_context_length,
+    is_adapter,
+    load_generation_config,
+    load_tokenizer,
+)
+from rosd_core.prompts.chat import stop_ids
+from rosd_core.sampling.engine import Completion, Decoding, EngineSettings, Request, VllmSettings
+from rosd_core.sampling.requests import refuse_overlong, signed_seed
+from rosd_core.tables.progress import Report, silent
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+INSTALL = (
+    "install it with pip install 'rosd[vllm]' in an environment with a GPU, or see docs/engines.md "
+    "for a CPU"
+)
+
+
+class VllmEngine:
+    """`model` is a vllm.LLM, `adapter` its LoRARequest where the student is one."""
+
+    def __init__(
+        self, model: Any, adapter: Any, stop_ids: Sequence[int], context: int, report: Report
+    ) -> None:
+        self.model, self.adapter, self.stops = model, adapter, list(stop_ids)
+        self.context_length, self.report = context, report
+
+    def generate(self, requests: Sequence[Request], decoding: Decoding) -> list[Completion]:
+        """Sample a continuation of each request, in the order of the requests.
+
+        Raises RosdError for a prompt that leaves no room for `max_new_tokens`, and where vLLM
+        fails.
+        """
+        for request in requests:
+            refuse_overlong(request, decoding.max_new_tokens, self.context_length)
+        second = decoding.model_logprobs and not decoding.plain
+        if second and self.adapter is not None:
+            raise RosdError(
+                "vLLM gives no student_logp for an adapter: set rollout.temperature 1 and "
+                "rollout.top_p 1, or distill.lora.merge true."
+            )
+        prompts = [list(request.prompt_ids) for request in requests]
+        outputs = self._run(prompts, [self._params(request, decoding) for request in requests])
+        done = [_completion(output.outputs[0], self.stops) for output in outputs]
+        if second:
+            own = self._read(prompts, [completion.token_ids for completion in done])
+        else:
+            own = [c.logprobs if decoding.model_logprobs else [] for c in done]
+        self.report(len(done), len(done), sum(len(c.token_ids) for c in done))
+        return [
+            Completion(c.token_ids, c.logprobs, c.finish_reason, model_logprobs)
+            for c, model_logprobs in zip(done, own, strict=True)
+        ]
+
+    def _params(self, request: Request, decoding: Decoding) -> Any:
+        """vLLM's sampling parameters of a row."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import StructuredOutputsParams
+
+        grammar = request.grammar and StructuredOutputsParams(grammar=request.grammar)
+        return SamplingParams(
+            temperature=decoding.temperature,
+            top_p=decoding.top_p if decoding.temperature else 1.0,
+            max_tokens=decoding.max_new_tokens,
+            seed=signed_seed(request.seed) if decoding.temperature else None,
+            logprobs=0,
+            stop_token_ids=self.stops,
+            structured_outputs=grammar or None,
+            detokenize=False,
+        )
+
+    def _run(self, prompts: Sequence[list[int]], params: Any) -> list[Any]:
+        """vLLM's outputs. After one of its errors the next call may hang: the stage has to end."""
+        try:
+            return self.model.generate(
+                [{"prompt_token_ids": ids} for ids in prompts],
+                params,
+                use_tqdm=False,
+                lora_request=self.adapter,
+            )
+        except Exception as error:
+            raise RosdError(f"vLLM failed: {reason(error)}") from error
+
+    def _read(
+        self, prompts: Sequence[list[int]], responses: Sequence[list[int]]
+    ) -> list[list[float]]:
+        """Log-probabilities at temperature 1, over all ids, of responses to their prompts."""
+        from vllm import SamplingParams
+
+        # the last token is read, too, as the one that would be sampled is not needed
+        once = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False)
+        whole = [[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)]
+        outputs = self._run(whole, [once] * len(whole))
+        return [
+            [
+                found[token].logprob
+                for found, token in zip(
+                    output.prompt_logprobs[len(prompt) :], response, strict=True
+                )
+            ]
+            for output, prompt, response in zip(outputs, prompts, responses, strict=True)
+        ]
+
+
+def _completion(output: Any, stops: Sequence[int]) -> Completion:
+    ids = list(output.token_ids)
+    logprobs = [found[token].logprob for found, token in zip(output.logprobs, ids, strict=True)]
+    return Completion(ids, logprobs, "stop" if ids[-1] in stops else "length")
+
+
+def open_model(
+    settings: EngineSettings, folder: Path, report: Report = silent
+) -> "tuple[VllmEngine, PreTrainedTokenizerBase]":
+    """The engine on the model of a folder, with its tokenizer. Raises RosdError where vLLM is not
+    installed, or cannot open the model.
+    """
+    assert settings.vllm is not None
+    if importlib.util.find_spec("vllm") is None:
+        raise RosdError(f"engine vllm: vLLM is not installed; {INSTALL}.")
+    tokenizer = load_tokenizer(folder)
+    whole = base_of(folder) if is_adapter(folder) else folder
+    _environment(settings.device, settings.vllm)
+    context = min(folder_context_length(folder), settings.longest)
+    arguments = _arguments(settings.device, settings.vllm, context) | _lora(folder)
+    try:
+        from vllm import LLM
+
+        model = LLM(str(whole), **arguments)
+    except Exception as error:
+        raise RosdError(
+            f"vLLM cannot open {whole}: {reason(error)} Look at engine.vllm in params.yaml: dtype, "
+            "gpu_memory or cpu_cache_gib, tensor_parallel, options."
+        ) from error
+    stops = stop_ids(load_generation_config(folder), tokenizer)
+    return VllmEngine(model, _adapter(folder), stops, context, report), tokenizer
+
+
+def _environment(device: str, settings: VllmSettings) -> None:
+    """vLLM reads some settings from the environment; those that are set there already stay."""
+    values = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
+    if device == "cpu":
+        values |= {
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one process: it starts faster, errors come here
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # machine.threads counts
+            "VLLM_CPU_KVCACHE_SPACE": str(settings.cpu_cache_gib),
+        }
+    for name, value in values.items():
+        os.environ.setdefault(name, value)
+
+
+def _arguments(device: str, settings: VllmSettings, context: int) -> dict[str, Any]:
+    """The arguments of vllm.LLM. Seeded rows fail on a CPU where prompts are read in chunks."""
+    return {
+        "dtype": settings.dtype,
+        "max_model_len": context,
+        "gpu_memory_utilization": settings.gpu_memory,
+        "tensor_parallel_size": settings.tensor_parallel,
+        "pipeline_parallel_size": settings.pipeline_parallel,
+        "enforce_eager": settings.eager,
+        "enable_prefix_caching": True,
+        "enable_chunked_prefill": device != "cpu",
+        "logprobs_mode": "processed_logprobs",
+        "structured_outputs_config": {"backend": "guidance"},
+        "generation_config": "vllm",  # only what a request says
+        "seed": 0,
+    } | settings.options
+
+
+def _lora(folder: Path) -> dict[str, Any]:
+    """The arguments of vllm.LLM for an adapter."""
+    if not is_adapter(folder):
+        return {}
+    import json
+
+    rank = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["r"]
+    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": max(8, rank)}
+
+
+def _adapter(folder: Path) -> Any:
+    if not is_adapter(folder):
+        return None
+    from vllm.lora.request import LoRARequest
+
+    return LoRARequest(folder.name, 1, str(folder))
+
+
+def reason(error: Exception) -> str:
+    """What an error says, as one line: of a validation error what is wrong, else its last line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith("For further information")]
+    wrong = [line.partition(" [type=")[0] for line in told if line.startswith("Value error, ")]
+    last = told[-1] if told else type(error).__name__
+    return (wrong or [last])[0].removeprefix("Value error, ").rstrip(".") + "."

@@ -1,0 +1,35 @@
+"""Where the shards of a stage are worked on: in this process, or on Ray workers."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rosd_core.tables.progress import Report
+
+Shard = Sequence[Any]
+Work = Callable[[Shard], Sequence[Any]]  # the rows of a shard
+Opened = Callable[[Report], Work]  # opens the models that the work needs; picklable
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many workers, on which Ray cluster, and what each of them needs. 1: this process."""
+
+    count: int = 1
+    address: str = "local"
+    threads: int = 1
+    gpus: int = 0
+
+
+def results(
+    opened: Opened, shards: Sequence[Shard], workers: Workers, report: Report
+) -> Iterator[Sequence[Any]]:
+    """The rows of every shard, in the order of the shards, whoever worked on them."""
+    if workers.count > 1:
+        from rosd_core.workers.ray_pool import ray_results
+
+        yield from ray_results(opened, shards, workers)
+        return
+    work = opened(report)
+    for shard in shards:
+        yield work(shard)
