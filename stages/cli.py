@@ -5,39 +5,19 @@ A stage's module is imported when it runs, so that `rosd --help` need not import
 
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from stages import cli_models
+from stages.cli_models import DEFAULT_PARAMS, Iteration, ParamsFile, messages
+
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="Reflective on-policy self-distillation in offline stages. `dvc repro` runs them all.",
 )  # fmt: skip
-
-ParamsFile = Annotated[
-    Path, typer.Option("--params", help="The params file; its folder is the project's.")
-]
-Iteration = Annotated[str, typer.Argument(help="A key of params.yaml: loop, such as i1.")]
-DEFAULT_PARAMS = Path("params.yaml")
-
-
-@contextmanager
-def _messages(command: str) -> Iterator[None]:
-    """Errors that the user can fix end as one message and exit code 1."""
-    from rosd_core.errors import RosdError
-
-    try:
-        yield
-    except RosdError as error:
-        typer.echo(f"rosd {command}: {error}", err=True)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        typer.echo(f"rosd {command}: interrupted; it wrote nothing. Run it again.", err=True)
-        raise typer.Exit(130) from None
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -49,7 +29,7 @@ def _run(stage: str, params_file: Path, *args: str) -> None:
     """Load params and run a stage; those of the comparison have modules named compare_<stage>."""
     module = f"compare_{stage}" if stage in ("arm", "shared") else stage
     signal.signal(signal.SIGTERM, _interrupt)
-    with _messages(stage):
+    with messages(stage):
         from rosd_core.config.load import load_params
         from stages.paths import Paths
 
@@ -150,7 +130,7 @@ def compare(
 @app.command()
 def loop(iterations: int, params: ParamsFile = DEFAULT_PARAMS) -> None:
     """Set the number of on-policy iterations in params.yaml; `dvc repro` then runs what is new."""
-    with _messages("loop"):
+    with messages("loop"):
         from rosd_core.config.edit import rewrite_loop
 
         rewrite_loop(params, iterations)
@@ -160,7 +140,7 @@ def loop(iterations: int, params: ParamsFile = DEFAULT_PARAMS) -> None:
 @app.command()
 def method(name: str, params: ParamsFile = DEFAULT_PARAMS) -> None:
     """Set a method in params.yaml: rosd, rosd-no-localize, rosd-no-idea, sdpo, opsd, sft, grpo."""
-    with _messages("method"):
+    with messages("method"):
         from rosd_core.config.edit import rewrite_method
 
         rewrite_method(params, name)
@@ -171,7 +151,7 @@ def method(name: str, params: ParamsFile = DEFAULT_PARAMS) -> None:
 def preset(names: list[str], params: ParamsFile = DEFAULT_PARAMS) -> None:
     """Apply presets (presets/*.yaml) to params.yaml, for example: qwen3-4b biology."""
     root = params.resolve().parent
-    with _messages("preset"):
+    with messages("preset"):
         from rosd_core.config.presets import apply_presets, missing_files
 
         shipped = Path(__file__).resolve().parent.parent / "presets"
@@ -183,82 +163,10 @@ def preset(names: list[str], params: ParamsFile = DEFAULT_PARAMS) -> None:
 
 
 @app.command()
-def base(
-    model: Annotated[
-        str | None, typer.Argument(help="A model's folder, or its id on the hub.")
-    ] = None,
-    revision: Annotated[str | None, typer.Option(help="A revision of the hub's model.")] = None,
-    pocket: Annotated[bool, typer.Option("--pocket", help="Back to the built-in model.")] = False,
-    params: ParamsFile = DEFAULT_PARAMS,
-) -> None:
-    """Start from your own model, which is not copied; without arguments, say which one is used."""
-    with _messages("base"):
-        from rosd_core.config.load import load_params
-        from rosd_core.errors import RosdError
-        from rosd_core.models import pointer
-        from rosd_core.models.gguf import find_or_convert
-        from rosd_core.models.loading import load_tokenizer
-        from rosd_core.prompts.chat import check_template
-        from stages.paths import Paths
-
-        if pocket and model is not None:
-            raise RosdError("name a model or give --pocket, not both.")
-        here = Paths(params.resolve().parent).model("base")
-        if pocket:
-            pointer.unset_base(here)
-        elif model is not None:
-            folder, exact = find_or_convert(model, revision, here.parent)
-            pointer.refuse_own_folders(folder, here, list(load_params(params).loop))
-            pointer.check_model(folder)
-            for lack in check_template(load_tokenizer(folder)):
-                typer.echo(f"{folder}: its chat template has {lack}", err=True)
-            pointer.set_base(here, model, exact, folder)
-        current = pointer.read_pointer(here)
-        place = "the built-in model" if current is None else current.model
-        at = f" at {current.revision}" if current is not None and current.revision else ""
-    typer.echo(f"{here}: {place}{at}")
-
-
-@app.command("init")
-def init_project(
-    model: Annotated[
-        str, typer.Option(help="A model's folder, a GGUF file or folder, or a hub id.")
-    ],
-    train: Annotated[str, typer.Option(help="JSON lines, CSV or Parquet to train on.")],
-    folder: Annotated[Path, typer.Argument(help="The project's folder.")] = Path(),
-    test: Annotated[str | None, typer.Option(help="Problems to evaluate on.")] = None,
-    columns: Annotated[
-        list[str] | None, typer.Option(help="prompt=NAME,answer=NAME,solution=NAME,system=NAME")
-    ] = None,
-    grader: Annotated[str | None, typer.Option(help="See docs/your-data.md.")] = None,
-    method: Annotated[str, typer.Option(help="As in `rosd method`.")] = "rosd",
-    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
-    iterations: Annotated[int, typer.Option(help="As in `rosd loop`.")] = 2,
-    shots: Annotated[int | None, typer.Option(help="Solved examples in the prompts.")] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(help="Most tokens of a response.")] = None,
-    minutes: Annotated[float, typer.Option(help="What an iteration may take, roughly.")] = 15,
-    revision: Annotated[str | None, typer.Option(help="A revision of the hub's model.")] = None,
-) -> None:
-    """Make a project of your model and your data: params.yaml with values that fit both."""
-    with _messages("init"):
-        import torch
-
-        from stages.init_project import Options, create, summary
-
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        options = Options(
-            model, revision, train, test, columns or [], grader, method, device, iterations, shots,
-            max_new_tokens, minutes,
-        )  # fmt: skip
-        choices = create(folder, options)
-    typer.echo(f"{summary(choices)}\n\n{folder}: ready. Run the stages there with `dvc repro`.")
-
-
-@app.command()
 def hashes(params: ParamsFile = DEFAULT_PARAMS) -> None:
     """Print a content hash of every table and of every model's weights: equal runs, equal lines."""
     root = params.resolve().parent
-    with _messages("hashes"):
+    with messages("hashes"):
         from rosd_core.tables.hashing import file_hash, table_hash
 
         folders = ("data", "iterations", "evaluations")
@@ -277,7 +185,7 @@ def schema(
     ] = False,
 ) -> None:
     """Print the tables' columns with type, unit and meaning."""
-    with _messages("schema"):
+    with messages("schema"):
         from rosd_core.errors import RosdError
         from rosd_core.report.dictionary import as_markdown, as_text
         from rosd_core.tables.schemas import SCHEMAS
@@ -289,6 +197,12 @@ def schema(
             return
         for name in [table] if table else SCHEMAS:
             typer.echo(as_text(name))
+
+
+app.command()(cli_models.base)
+app.command("init")(cli_models.init_project)
+app.command()(cli_models.parity)
+app.command()(cli_models.serve)
 
 
 def main(stage: str) -> None:

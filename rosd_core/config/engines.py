@@ -1,18 +1,37 @@
 """`params.yaml: engine`: the settings of the engines, and where they run."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from rosd_core.config.section import Positive, Rate, Section
 
 EngineName = Literal["transformers", "vllm", "server"]
 
 
+TEACHERS = ("base", "current", "ema", "trust_region")
+
+
 class OtherModel(Section):
     """A model beside the student's: a folder, or an id on the hub."""
 
     model: str
+
+
+def _teacher(value: Any) -> Any:
+    """One complaint for `score.teacher` instead of one per kind of it."""
+    if isinstance(value, Mapping) and set(value) == {"model"} and isinstance(value["model"], str):
+        return OtherModel(model=value["model"])
+    if value not in TEACHERS and not isinstance(value, OtherModel):
+        names = ", ".join(map(repr, TEACHERS))
+        raise ValueError(f"score.teacher = {value!r}: allowed are {names} and {{model: FOLDER}}")
+    return value
+
+
+TeacherName = Annotated[
+    Literal["base", "current", "ema", "trust_region"] | OtherModel, BeforeValidator(_teacher)
+]
 
 
 class Vllm(Section):

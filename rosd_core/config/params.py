@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from rosd_core.config.domains import AnyDomain
-from rosd_core.config.engines import Engine, EngineName, OtherModel
+from rosd_core.config.engines import Engine, EngineName, TeacherName
 from rosd_core.config.methods import METHODS
 from rosd_core.config.prompts import PromptTexts
 from rosd_core.config.section import Positive, Rate, Section, Share
@@ -145,7 +145,7 @@ class Align(Section):
 
 
 class Score(Section):
-    teacher: Literal["base", "current", "ema", "trust_region"] | OtherModel
+    teacher: TeacherName
     ema_rate: Share
     trust_region_mix: Share
     targets: Literal["topk", "hidden", "none"]

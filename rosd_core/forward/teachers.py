@@ -60,7 +60,7 @@ def teacher_shares(teacher: str | Path, base: Path, start: Path, mix: float) -> 
 
 
 def teacher_fingerprint(shares: Shares) -> str:
-    """The fingerprint of the weights of a teacher; of a mix, those of its parts with their shares."""
+    """The fingerprint of a teacher's weights; of a mix, those of its parts with their shares."""
     if len(shares) == 1:
         return fingerprint(shares[0][0])
     return " + ".join(f"{share:g} x {fingerprint(folder)}" for folder, share in shares)

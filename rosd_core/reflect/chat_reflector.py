@@ -16,7 +16,7 @@ from rosd_core.tables.progress import Report
 
 @dataclass(frozen=True)
 class ChatReflector:
-    """The model of this name on a server. Prefills and grammars are vLLM's extensions of the API."""
+    """The model of this name on a server. Prefills and grammars are extensions of vLLM's API."""
 
     client: Client
     model: str

@@ -140,7 +140,8 @@ def open_model(
         raise RosdError(f"engine vllm: vLLM is not installed; {INSTALL}.")
     tokenizer = load_tokenizer(folder)
     whole = base_of(folder) if is_adapter(folder) else folder
-    _environment(settings.device, settings.vllm)
+    for name, value in environment(settings.device, settings.vllm).items():
+        os.environ.setdefault(name, value)
     context = min(folder_context_length(folder), settings.longest)
     arguments = _arguments(settings.device, settings.vllm, context) | _lora(folder)
     try:
@@ -156,17 +157,16 @@ def open_model(
     return VllmEngine(model, _adapter(folder), stops, context, report), tokenizer
 
 
-def _environment(device: str, settings: VllmSettings) -> None:
-    """vLLM reads some settings from the environment; those that are set there already stay."""
-    values = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
+def environment(device: str, settings: VllmSettings) -> dict[str, str]:
+    """Settings that vLLM reads from the environment; those that are set there already stay."""
+    variables = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
     if device == "cpu":
-        values |= {
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one process: it starts faster, errors come here
+        variables |= {
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one process starts faster
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # machine.threads counts
             "VLLM_CPU_KVCACHE_SPACE": str(settings.cpu_cache_gib),
         }
-    for name, value in values.items():
-        os.environ.setdefault(name, value)
+    return variables
 
 
 def _arguments(device: str, settings: VllmSettings, context: int) -> dict[str, Any]:

@@ -1,0 +1,70 @@
+"""serve: vLLM's OpenAI-compatible server with the settings that `engine: server` needs."""
+
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from rosd_core.config.params import Params
+from rosd_core.errors import RosdError
+from rosd_core.models.loading import base_of, is_adapter
+from rosd_core.sampling.vllm_engine import INSTALL, environment
+from stages.engines import engine_settings
+from stages.paths import Paths
+
+MODULE = "vllm.entrypoints.openai.api_server"
+
+
+def command(params: Params, paths: Paths, model: str) -> tuple[list[str], dict[str, str]]:
+    """The server's command line and environment: on the model of a key, a folder or a hub id. An
+    adapter is served by its base; the stages load it by name.
+    """
+    known = model == "base" or model in params.loop
+    folder = paths.model_folder(model) if known else paths.other_model(model)
+    whole = base_of(folder) if is_adapter(folder) else folder
+    stages = (params.rollout, params.reflect, params.evaluate)
+    settings = engine_settings(params.rollout, params.machine, params.engine)
+    assert settings.vllm is not None
+    v, url = settings.vllm, urlsplit(params.engine.server.url)
+    longest = max(stage.max_prompt_tokens + stage.max_new_tokens for stage in stages)
+    options: dict[str, Any] = {
+        "model": str(whole), "host": url.hostname, "port": url.port or 80,
+        "served_model_name": params.engine.server.model or str(whole), "dtype": v.dtype,
+        "max_model_len": longest, "tensor_parallel_size": v.tensor_parallel,
+        "pipeline_parallel_size": v.pipeline_parallel, "enforce_eager": v.eager,
+        "logprobs_mode": "processed_logprobs", "generation_config": "vllm",
+        "structured_outputs_config": {"backend": "guidance"},
+        "enable_chunked_prefill": params.machine.device != "cpu",
+    }  # fmt: skip
+    if params.machine.device != "cpu":
+        options["gpu_memory_utilization"] = v.gpu_memory
+    variables = environment(params.machine.device, v) | {"VLLM_LOGGING_LEVEL": "INFO"}
+    variables["OMP_NUM_THREADS"] = str(params.machine.threads)
+    variables.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
+    if params.distill.lora is not None and not params.distill.lora.merge:
+        options |= {"enable_lora": True, "max_lora_rank": max(8, params.distill.lora.rank)}
+        variables["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "True"
+    return [sys.executable, "-m", MODULE, *_flags(options | v.options)], variables
+
+
+def _flags(options: Mapping[str, Any]) -> list[str]:
+    """Options as vLLM's command line takes them."""
+    flags = []
+    for name, value in options.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            flags.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            text = json.dumps(value) if isinstance(value, Mapping | list) else str(value)
+            flags += [f"--{flag}", text]
+    return flags
+
+
+def start(arguments: Sequence[str], variables: Mapping[str, str]) -> None:
+    """Become the server. Raises RosdError where vLLM is not installed."""
+    if importlib.util.find_spec("vllm") is None:
+        raise RosdError(f"vLLM is not installed; {INSTALL}.")
+    os.execve(arguments[0], list(arguments), dict(variables) | dict(os.environ))
