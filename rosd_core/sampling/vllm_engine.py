@@ -178,6 +178,7 @@ def _arguments(device: str, settings: VllmSettings, context: int) -> dict[str, A
         "tensor_parallel_size": settings.tensor_parallel,
         "pipeline_parallel_size": settings.pipeline_parallel,
         "enforce_eager": settings.eager,
+        "use_tqdm_on_load": False,
         "enable_prefix_caching": True,
         "enable_chunked_prefill": device != "cpu",
         "logprobs_mode": "processed_logprobs",
