@@ -7,7 +7,7 @@ in  iterations/<iteration>/rollouts.parquet, models/<start>
 from rosd_core.config.params import Params
 from rosd_core.errors import RosdError
 from rosd_core.forward.teachers import load_mix
-from rosd_core.models.loading import load_tokenizer
+from rosd_core.models.loading import load_tokenizer, low_precision
 from rosd_core.prompts.chat import pad_id
 from rosd_core.score.inputs import refuse_other_student
 from rosd_core.score.parity import parity, refuse_disparity
@@ -28,6 +28,7 @@ def check(
     refuse_other_student(rollouts, start)
     pad = pad_id(load_tokenizer(start))
     student = load_mix([(start, 1.0)], params.machine.device, pad)
-    metrics = parity(rollouts, rows, student, r.temperature, r.top_p)
+    with low_precision(params.machine.device, params.score.autocast):
+        metrics = parity(rollouts, rows, student, r.temperature, r.top_p)
     refuse_disparity(metrics, params.engine.parity.bound)
     return metrics, params.engine.parity.bound

@@ -27,7 +27,7 @@ from rosd_core.models.loading import folder_context_length, load_tokenizer, low_
 from rosd_core.prompts.chat import pad_id
 from rosd_core.prompts.fit import PromptBuilder
 from rosd_core.prompts.templates import Prompts
-from rosd_core.sampling.engine import Decoding, open_engine
+from rosd_core.sampling.engine import Decoding, EngineSettings, open_engine
 from rosd_core.score.inputs import (
     STATUS_COLUMNS,
     InputReader,
@@ -44,7 +44,7 @@ from rosd_core.tables.progress import Report
 from rosd_core.tables.row_types import ScoreRow
 from rosd_core.tables.shards import write_shards
 from rosd_core.workers.pool import Work
-from stages.engines import engine_settings, workers
+from stages.engines import workers
 from stages.paths import Paths, set_threads, start_of, warn_shortened
 
 
@@ -60,10 +60,11 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     metrics: dict[str, Any] = {}
     if params.engine.parity.rows:
         student = load_mix([(start, 1.0)], device, pad_id(load_tokenizer(start)))
-        metrics |= parity(rollouts, params.engine.parity.rows, student, r.temperature, r.top_p)
+        with low_precision(torch.device(device).type, p.autocast):
+            metrics |= parity(rollouts, params.engine.parity.rows, student, r.temperature, r.top_p)
         refuse_disparity(metrics, params.engine.parity.bound)
     if p.teacher_samples:
-        settings = engine_settings(r, params.machine, params.engine)
+        settings = EngineSettings("transformers", device, r.batch_tokens)  # vllm has the student
         teacher = open_engine(settings, the_one_folder(shares))
         chosen = inputs.read(rows_to_sample(alignments, p.teacher_samples, r.seed))
         known = inputs.problems, rollouts, p.lift_confidence
