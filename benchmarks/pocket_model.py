@@ -19,7 +19,7 @@ from rosd_core.pocket.world import make_problem
 from rosd_core.prompts.chat import decode, encode_chat
 from rosd_core.prompts.templates import Messages, Prompts
 from rosd_core.reflect.parse import parse_reflection
-from rosd_core.sampling.engine import Decoding, Request, open_engine
+from rosd_core.sampling.engine import Decoding, EngineSettings, Request, open_engine
 
 ROOT = Path(__file__).resolve().parent.parent
 GREEDY, SAMPLED = Decoding(0.0, 1.0, 96), Decoding(1.0, 1.0, 64)
@@ -29,7 +29,8 @@ def main(problems: int = 300, threads: int = 1) -> None:
     torch.set_num_threads(threads)
     params = load_params(ROOT / "params.yaml")
     prompts = Prompts(params.prompts.only(*FIELDS))
-    engine, tokenizer = open_engine("transformers", ROOT / "models" / "base", "cpu", 32768)
+    settings = EngineSettings("transformers", "cpu", 32768)
+    engine, tokenizer = open_engine(settings, ROOT / "models" / "base")
 
     def answers(chats: list[Messages], decoding: Decoding) -> list[str]:
         requests = [Request(str(n), encode_chat(tokenizer, c), n) for n, c in enumerate(chats)]

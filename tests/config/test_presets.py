@@ -185,5 +185,5 @@ def test_the_shape_of_each_preset_runs_with_a_tiny_random_model(tmp_path, tokeni
 
 
 def test_the_list_of_presets_is_that_of_the_folder():
-    parts = ["cpu", "gpu", "prompts", "sciknoweval"]
+    parts = ["cpu", "gpu", "prompts", "sciknoweval", "vllm"]
     assert names(PRESETS) == sorted([*parts, "published", *SETS, *MODELS])

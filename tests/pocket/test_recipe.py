@@ -12,7 +12,7 @@ from rosd_core.pocket.recipe import IGNORE, encode
 from rosd_core.pocket.world import make_problem
 from rosd_core.prompts.chat import decode, encode_chat
 from rosd_core.reflect.parse import parse_reflection
-from rosd_core.sampling.engine import Decoding, Request, open_engine
+from rosd_core.sampling.engine import Decoding, EngineSettings, Request, open_engine
 from rosd_core.tables.hashing import file_hash
 from tests.support import PROMPTS, ROOT, SMALL, run_stage, write_params
 
@@ -24,7 +24,7 @@ PROGRAMS = [p.program for p in PROBLEMS if p.program is not None]  # every chain
 
 @pytest.fixture(scope="module")
 def base():
-    return open_engine("transformers", ROOT / "models" / "base", "cpu", 32768)
+    return open_engine(EngineSettings("transformers", "cpu", 32768), ROOT / "models" / "base")
 
 
 def answers(base, conversations, decoding):
