@@ -37,7 +37,8 @@ class Answer:
 class Reflector(Protocol):
     """What the stage uses of a reflector. `model` says which one it is, in the table."""
 
-    model: str
+    @property
+    def model(self) -> str: ...
 
     def answer(self, questions: Sequence[Question], decoding: Decoding) -> list[Answer]: ...
 

@@ -12,6 +12,7 @@ itself, where they differ, come from a second pass that reads prompt and respons
 import importlib.util
 import os
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,11 +76,11 @@ class VllmEngine:
 
     def _params(self, request: Request, decoding: Decoding) -> Any:
         """vLLM's sampling parameters of a row."""
-        from vllm import SamplingParams
-        from vllm.sampling_params import StructuredOutputsParams
+        library = _vllm()
+        structured = library.sampling_params.StructuredOutputsParams
 
-        grammar = request.grammar and StructuredOutputsParams(grammar=request.grammar)
-        return SamplingParams(
+        grammar = request.grammar and structured(grammar=request.grammar)
+        return library.SamplingParams(
             temperature=decoding.temperature,
             top_p=decoding.top_p if decoding.temperature else 1.0,
             max_tokens=decoding.max_new_tokens,
@@ -106,10 +107,10 @@ class VllmEngine:
         self, prompts: Sequence[list[int]], responses: Sequence[list[int]]
     ) -> list[list[float]]:
         """Log-probabilities at temperature 1, over all ids, of responses to their prompts."""
-        from vllm import SamplingParams
-
         # the last token is read, too, as the one that would be sampled is not needed
-        once = SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False)
+        once = _vllm().SamplingParams(
+            max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False
+        )
         whole = [[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)]
         outputs = self._run(whole, [once] * len(whole))
         return [
@@ -121,6 +122,11 @@ class VllmEngine:
             ]
             for output, prompt, response in zip(outputs, prompts, responses, strict=True)
         ]
+
+
+def _vllm() -> Any:
+    """The library, which other environments lack."""
+    return import_module("vllm")
 
 
 def _completion(output: Any, stops: Sequence[int]) -> Completion:
@@ -145,9 +151,7 @@ def open_model(
     context = min(folder_context_length(folder), settings.longest)
     arguments = _arguments(settings.device, settings.vllm, context) | _lora(folder)
     try:
-        from vllm import LLM
-
-        model = LLM(str(whole), **arguments)
+        model = _vllm().LLM(str(whole), **arguments)
     except Exception as error:
         raise RosdError(
             f"vLLM cannot open {whole}: {reason(error)} Look at engine.vllm in params.yaml: dtype, "
@@ -201,9 +205,7 @@ def _lora(folder: Path) -> dict[str, Any]:
 def _adapter(folder: Path) -> Any:
     if not is_adapter(folder):
         return None
-    from vllm.lora.request import LoRARequest
-
-    return LoRARequest(folder.name, 1, str(folder))
+    return import_module("vllm.lora.request").LoRARequest(folder.name, 1, str(folder))
 
 
 def reason(error: Exception) -> str:

@@ -6,6 +6,7 @@ import pytest
 from rosd_core.prompts.fit import FittedPrompt
 from rosd_core.reflect.contract import Contract
 from rosd_core.reflect.metrics import reflection_metrics
+from rosd_core.reflect.reflector import EngineReflector
 from rosd_core.reflect.rows import ReflectionTask, reflect_rows
 from rosd_core.sampling.engine import Completion, Decoding
 from rosd_core.tables.io import to_arrow
@@ -47,7 +48,9 @@ def test_only_unreadable_answers_are_asked_for_again(tokenizer):
         {"b": "4"},
     )
     tasks = [task("a"), task("s"), task("b"), task("c")]
-    rows = reflect_rows(tasks, engine, tokenizer, [FIRST, AGAIN, AGAIN], (1, "i1"), FREE)
+    rows = reflect_rows(
+        tasks, EngineReflector(engine, tokenizer, "m"), [FIRST, AGAIN, AGAIN], (1, "i1"), FREE
+    )
     assert [r["rollout_id"] for r in rows] == ["a", "s", "b", "c"]
     assert [(r["status"], r["attempts"]) for r in rows] == [
         ("ok", 1), ("skipped", 0), ("no_idea", 3), ("ok", 2),
@@ -79,7 +82,9 @@ def test_a_prefill_is_part_of_the_prompt_and_of_the_answer(tokenizer):
     start, rest = "<error_quote>", GOOD.removeprefix("<error_quote>")
     contract = Contract("free", (4, 20), (4, 20), {"wrong": start, "correct": ""})
     engine = Scripted(tokenizer, {"a": rest})
-    (row,) = reflect_rows([task("a")], engine, tokenizer, [FIRST], (1, "i1"), contract)
+    (row,) = reflect_rows(
+        [task("a")], EngineReflector(engine, tokenizer, "m"), [FIRST], (1, "i1"), contract
+    )
     assert (row["raw"], row["status"], row["quotes"]) == (GOOD, "ok", ("1+1=3",))
     ((request,), _) = engine.asked[0]
     assert request.prompt_ids == [1, 2, *tokenizer(start, add_special_tokens=False)["input_ids"]]
