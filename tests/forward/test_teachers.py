@@ -27,14 +27,13 @@ ONE_STEP = {"rows_per_step": 1000, "batch_tokens": 300, "warmup_steps": 0}
 
 @pytest.fixture(scope="module")
 def aligned(tmp_path_factory):
-    """A project up to align; i2 has the tables of i1, so that its stages can be run as well."""
+    """A project up to align."""
     folder = tmp_path_factory.mktemp("aligned")
     write_params(folder, SMALL)
     shutil.copytree(ROOT / "models" / "base", folder / "models" / "base")
     run_stage(folder, "prepare")
     for stage in ("rollout", "reflect", "align"):
         run_stage(folder, stage, "i1")
-    shutil.copytree(folder / "iterations" / "i1", folder / "iterations" / "i2")
     return folder
 
 
@@ -54,8 +53,9 @@ def scored(aligned, tmp_path):
         }
         write_params(folder, changes)
         for iteration in iterations:
-            run_stage(folder, "score", iteration)
-            run_stage(folder, "distill", iteration)
+            first = () if iteration == "i1" else ("rollout", "reflect", "align")
+            for stage in (*first, "score", "distill"):
+                run_stage(folder, stage, iteration)
         return Paths(folder)
 
     return run
@@ -145,8 +145,8 @@ def test_the_base_may_be_an_iteration_of_an_earlier_run(scored, tmp_path):
     paths = scored({"teacher": "ema"}, {"warmup_steps": 10}, iterations=(), name="later")
     shutil.rmtree(paths.model("base"))
     shutil.copytree(base, paths.model("base"))
-    run_stage(paths.root, "score", "i1")
-    run_stage(paths.root, "distill", "i1")
+    for stage in ("rollout", "reflect", "align", "score", "distill"):
+        run_stage(paths.root, stage, "i1")
     assert paths.curve("i1").read_text().splitlines()[1].startswith("0,")  # its step 0
 
 
@@ -197,7 +197,8 @@ def test_an_adapter_of_another_shape_is_refused(scored):
     pytest.importorskip("peft")
     paths = scored(None, {"lora": LORA})
     scored(None, {"lora": LORA | {"rank": 8}}, iterations=())
-    run_stage(paths.root, "score", "i2")
+    for stage in ("rollout", "reflect", "align", "score"):
+        run_stage(paths.root, stage, "i2")
     with pytest.raises(RosdError, match=r"distill\.lora\.rank is 8"):
         run_stage(paths.root, "distill", "i2")
 
