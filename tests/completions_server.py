@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from rosd_core.models.loading import load_model
-from rosd_core.prompts.chat import decode, encode_chat
+from rosd_core.prompts.chat import decode, encode_chat, stop_ids
 from rosd_core.sampling.draw import nucleus_logp
 from rosd_core.sampling.engine import Decoding, Request
 from rosd_core.sampling.transformers_engine import TransformersEngine
@@ -46,7 +46,7 @@ class Backend:
 
     def __init__(self, folder: Path, faults: Faults) -> None:
         model, self.tokenizer = load_model(folder, "cpu")
-        stops = [int(self.tokenizer.eos_token_id)]
+        stops = stop_ids(model.generation_config, self.tokenizer)
         self.engine = TransformersEngine(model, stops, 0, 8192, self.tokenizer)
         self.faults, self.lock, self.loaded = faults, threading.Lock(), list[str]()
 

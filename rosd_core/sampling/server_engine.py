@@ -48,7 +48,8 @@ class ServerEngine:
     ) -> None:
         self.client, self.model, self.stops = client, model, list(stop_ids)
         self.context_length, self.adapter = context, adapter
-        self.raw, self.report = False, silent
+        self.raw = False
+        self.report: Report = silent
 
     def generate(self, requests: Sequence[Request], decoding: Decoding) -> list[Completion]:
         """Sample a continuation of each request, in the order of the requests.

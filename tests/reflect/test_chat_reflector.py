@@ -10,6 +10,7 @@ from rosd_core.reflect.reflector import EngineReflector, Question
 from rosd_core.sampling.engine import Decoding, EngineSettings, ServerSettings, open_engine
 from rosd_core.sampling.quote_grammar import forced_grammar
 from rosd_core.tables.progress import silent
+from rosd_core.tables.row_types import Message
 from tests.completions_server import Faults, serving
 from tests.support import ROOT
 
@@ -22,7 +23,7 @@ def settings(url):
 
 
 def questions(tokenizer):
-    prompts = [[{"role": "user", "content": f"{n} + 5 = ?"}] for n in range(3)]
+    prompts: list[list[Message]] = [[{"role": "user", "content": f"{n} + 5 = ?"}] for n in range(3)]
     grammar = forced_grammar("1+1=3", (2, 5), (4, 8))
     fitted = [FittedPrompt(m, encode_chat(tokenizer, m), None) for m in prompts]
     return [

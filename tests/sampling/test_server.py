@@ -38,7 +38,7 @@ def no_pauses(monkeypatch):
     monkeypatch.setattr(server_client, "PAUSE", 0.0)
 
 
-def settings(url, bound=0.001, longest=100, **changes):
+def settings(url, bound: float | None = 0.001, longest=100, **changes):
     server = ServerSettings(url, None, 4, 30.0, 2, bound)
     return EngineSettings("server", "cpu", 8192, longest, None, replace(server, **changes))
 
