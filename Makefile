@@ -88,7 +88,7 @@ lock:            ## renew constraints.txt: what a new environment without constr
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/pip install --quiet --upgrade-strategy only-if-needed "$(TORCH)"
-	.venv-lock/bin/pip install --quiet -e ".[dev,gguf,gym,lora,trl]"
+	.venv-lock/bin/pip install --quiet -e ".[dev,gguf,gym,lora,ray,trl]"
 	.venv-lock/bin/pip freeze --exclude-editable --exclude torch > constraints.txt
 	rm -rf .venv-lock
 

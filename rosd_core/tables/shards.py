@@ -3,6 +3,7 @@ under its name at the end.
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,14 @@ def write_shards(
     with replacing(path) as temporary:
         with pq.ParquetWriter(temporary, SCHEMAS[table], **file_format(table)) as writer:
             progress.shard(1, size, len(items))
-            done = results(opened, shards, workers, progress.report)
-            for number, shard_rows in enumerate(done, 1):
-                rows = to_arrow(table, shard_rows)
-                writer.write_table(rows)
-                written += rows.num_rows
-                progress.shard_done(written)
-                if number < len(shards):
-                    progress.shard(number + 1, size, len(items))
+            with closing(results(opened, shards, workers, progress.report)) as done:
+                for number, shard_rows in enumerate(done, 1):
+                    rows = to_arrow(table, shard_rows)
+                    writer.write_table(rows)
+                    written += rows.num_rows
+                    progress.shard_done(written)
+                    if number < len(shards):
+                        progress.shard(number + 1, size, len(items))
         if written == 0:
             raise RosdError(
                 f"{path}: no row was written. Look at the status columns of the table before."

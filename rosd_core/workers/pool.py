@@ -1,6 +1,6 @@
 """Where the shards of a stage are worked on: in this process, or on Ray workers."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ class Workers:
 
 def results(
     opened: Opened, shards: Sequence[Shard], workers: Workers, report: Report
-) -> Iterator[Sequence[Any]]:
+) -> Generator[Sequence[Any], None, None]:
     """The rows of every shard, in the order of the shards, whoever worked on them."""
     if workers.count > 1:
         from rosd_core.workers.ray_pool import ray_results

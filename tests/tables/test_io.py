@@ -6,6 +6,7 @@ import pytest
 from rosd_core.errors import RosdError
 from rosd_core.tables.io import join_rows, read_table, to_arrow, write_table
 from rosd_core.tables.shards import write_shards
+from rosd_core.workers.pool import Workers
 
 ROW = {
     "problem_id": "p", "domain": "d", "split": "train", "system": None, "prompt": "1+1?",
@@ -59,7 +60,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
 def test_shards_come_in_order_one_row_group_each(tmp_path):
     path = tmp_path / "problems.parquet"
     items = [ROW | {"problem_id": i} for i in "abcde"]
-    write_shards("problems", path, items, 2, lambda shard: shard)
+    write_shards("problems", path, items, 2, lambda report: lambda shard: shard, Workers())
     assert read_table("problems", path)["problem_id"].to_list() == list("abcde")
     assert pq.ParquetFile(path).num_row_groups == 3
 
@@ -74,14 +75,16 @@ def test_an_interrupted_run_leaves_the_old_table(tmp_path):
         return shard
 
     with pytest.raises(KeyboardInterrupt):
-        write_shards("problems", path, [ROW | {"problem_id": i} for i in "ab"], 1, work)
+        items = [ROW | {"problem_id": i} for i in "ab"]
+        write_shards("problems", path, items, 1, lambda report: work, Workers())
     assert read_table("problems", path)["problem_id"].to_list() == ["p"]
     assert [f.name for f in tmp_path.iterdir()] == ["problems.parquet"]
 
 
 def test_nothing_to_do_is_said(tmp_path):
     with pytest.raises(RosdError, match="no row is eligible"):
-        write_shards("problems", tmp_path / "x.parquet", [], 1, lambda s: [])
+        path = tmp_path / "x.parquet"
+        write_shards("problems", path, [], 1, lambda report: lambda shard: [], Workers())
 
 
 def test_rows_without_partner_are_refused():
