@@ -44,6 +44,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     skipped.
     """
     p, table = params.reflect, paths.table("reflections", iteration)
+    folder = reflector_folder(params, paths, iteration)
     problems = read_table("problems", paths.problems)
     rollouts = read_table("rollouts", paths.table("rollouts", iteration))
     peers = choose_peers(rollouts, p.seed, p.enabled, p.peer)
@@ -55,7 +56,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         templates = params.prompts.only("reflect_wrong", "reflect_correct")
         examples = params.prompts.examples_for("reflect_wrong", "reflect_correct")
         prompts = Prompts(templates, params.prompts.thinking.reflector, examples)
-        tokenizer = load_tokenizer(reflector_folder(params, paths, iteration))
+        tokenizer = load_tokenizer(folder)
         builder = PromptBuilder(prompts, tokenizer, p.max_prompt_tokens)
         tasks = reflection_tasks(problems, rollouts, peers, builder)
         opened = partial(open_work, params, paths, iteration)

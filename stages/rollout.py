@@ -28,6 +28,7 @@ from stages.paths import Paths, set_threads, start_of, warn_shortened
 def run(params: Params, paths: Paths, iteration: str) -> None:
     """Sampled ids and behaviour log-probs are kept: no later stage encodes a response again."""
     p, machine = params.rollout, params.machine
+    start_of(params, iteration)  # a key of the loop
     train = read_table("problems", paths.problems).filter(split="train")
     problems = sample_problems(train, p.problems, p.seed, iteration)
     table, opened = paths.table("rollouts", iteration), partial(open_work, params, paths, iteration)

@@ -49,10 +49,10 @@ def forced_grammar(
     """A grammar of reflections that are nothing but the tags: a quote of `response`, then an idea.
     None as `response`: an idea alone, for reflections on correct responses.
 
-    A quote is a run of whole words of the response, of `quote_chars` characters (least, most); a
-    word longer than that is cut into pieces. An idea is one paragraph of `idea_chars` characters
-    without `<`, so that the closing tag always comes. None for a response of which nothing can be
-    quoted.
+    A quote is a run of whole words of the response, of `quote_chars` characters (least, most), or
+    the longest run below that; a word longer than that is cut into pieces. An idea is one paragraph
+    of `idea_chars` characters without `<`, so that the closing tag always comes. None for a
+    response of which nothing can be quoted.
     """
     idea = f"IDEA: /\\S[^<\\n]{{{idea_chars[0] - 1},{idea_chars[1] - 1}}}/\n"
     if response is None:
@@ -60,14 +60,29 @@ def forced_grammar(
     response = response[:LONGEST_SOURCE].strip()
     if not response:
         return None
-    shortest, longest = min(quote_chars[0], len(response)), quote_chars[1]
+    longest = quote_chars[1]
     pieces = re.findall(rf"\s{{1,{longest}}}|\S{{1,{longest}}}", response)
+    shortest = min(quote_chars[0], _longest_run(pieces, longest))
     words = json.dumps(pieces, ensure_ascii=False)
     return f"""start: "<error_quote>" QUOTED "</error_quote>\\n<explanation>" IDEA "</explanation>"
 QUOTED: LENGTH & EDGES & %regex {{ "substring_chunks": {words} }}
 LENGTH: /(?s:.{{{shortest},{longest}}})/
 EDGES: /\\S((?s:.*)\\S)?/
 {idea}"""
+
+
+def _longest_run(pieces: Sequence[str], longest: int) -> int:
+    """The most characters, up to `longest`, of consecutive pieces with a word at either end."""
+    most = 0
+    for start, first in enumerate(pieces):
+        length = longest + 1 if first.isspace() else 0
+        for piece in pieces[start:]:
+            length += len(piece)
+            if length > longest:
+                break
+            if not piece.isspace():
+                most = max(most, length)
+    return most
 
 
 class TokenMasks:

@@ -24,12 +24,16 @@ class Workers:
 def results(
     opened: Opened, shards: Sequence[Shard], workers: Workers, report: Report
 ) -> Generator[Sequence[Any], None, None]:
-    """The rows of every shard, in the order of the shards, whoever worked on them."""
+    """The rows of every shard, in the order of the shards, whoever worked on them. In this process
+    the models are opened before it returns.
+    """
     if workers.count > 1:
         from rosd_core.workers.ray_pool import ray_results
 
-        yield from ray_results(opened, shards, workers)
-        return
-    work = opened(report)
+        return ray_results(opened, shards, workers)
+    return _in_order(opened(report), shards)
+
+
+def _in_order(work: Work, shards: Sequence[Shard]) -> Generator[Sequence[Any], None, None]:
     for shard in shards:
         yield work(shard)

@@ -6,7 +6,7 @@ import heapq
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ PATIENCE = 30.0  # seconds without news after which it is checked that workers c
 
 def ray_results(
     opened: Opened, shards: Sequence[Shard], workers: Workers
-) -> Iterator[Sequence[Any]]:
+) -> Generator[Sequence[Any], None, None]:
     """The rows of every shard, in the order of the shards.
 
     Raises RosdError where Ray does not start, a worker raises it, or a shard kills MOST_DEATHS

@@ -54,7 +54,7 @@ def test_both_logprobs_at_another_temperature(tiny):
     """Sampled from softmax(z / 0.5) within the nucleus of 0.8; the model itself has softmax(z)."""
     rows = requests(6)
     for request, completion in zip(
-        rows, make_engine(tiny).generate(rows, Decoding(0.5, 0.8, 8)), strict=True
+        rows, make_engine(tiny).generate(rows, Decoding(0.5, 0.8, 8, True)), strict=True
     ):
         ids = torch.tensor([[*request.prompt_ids, *completion.token_ids]])
         with torch.inference_mode():

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rosd_core.errors import RosdError
@@ -83,6 +83,7 @@ FORCED = re.compile(
     st.integers(1, 6),
     st.integers(6, 20),
 )
+@example("11111 1", 6, 6)  # no run of words has six characters
 def test_forced_answers_are_a_quote_of_whole_words_and_an_idea(
     engine, tokenizer, response, least, most
 ):
@@ -92,11 +93,17 @@ def test_forced_answers_are_a_quote_of_whole_words_and_an_idea(
     assert done.finish_reason == "stop"
     assert found is not None, text
     quote, idea = found.groups()
-    assert min(least, len(response.strip())) <= len(quote) <= most
+    assert len(quote) <= most
     assert 3 <= len(idea) <= 12
     # whole words: a run of them stands in the response, unless one is longer than a quote may be
     if max(map(len, response.split())) <= most:
         assert re.search(rf"(?<!\S){re.escape(quote)}(?!\S)", response)
+        words = [m.span() for m in re.finditer(r"\S+", response)]
+        lengths = [b - a for a, _ in words for _, b in words if a < b]
+        if any(least <= length <= most for length in lengths):
+            assert len(quote) >= least
+        else:
+            assert len(quote) == max(length for length in lengths if length <= most)
 
 
 def test_a_forced_answer_to_a_correct_response_is_an_idea_alone(engine, tokenizer):
