@@ -182,12 +182,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             "the first of positions; null where skipped",
             nullable=True,
         ),
-        _field(
-            "response_tokens",
-            _INT,
-            "token",
-            "length of response_ids",
-        ),
+        _field("response_tokens", _INT, "token", "length of response_ids"),
         _field(
             "weight",
             _FLOAT,
