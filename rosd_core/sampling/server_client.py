@@ -4,7 +4,7 @@ clear message for whatever goes wrong.
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import requests
@@ -51,13 +51,8 @@ class Client:
         """The answers, in the order of the requests; at most `concurrency` are under way. After an
         error no further request is sent.
         """
-        pool = ThreadPoolExecutor(self.settings.concurrency)
-        try:
-            waiting = [pool.submit(self.post, path, body) for body in bodies]
-            for future in waiting:
-                yield future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        with ThreadPool(self.settings.concurrency) as pool:  # daemons: nobody waits for them
+            yield from pool.imap(lambda body: self.post(path, body), bodies)
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """One request. Raises RosdError with the server's own words where it refuses."""

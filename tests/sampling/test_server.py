@@ -3,6 +3,7 @@ which a server goes wrong.
 """
 
 import socket
+import time
 from dataclasses import replace
 
 import pytest
@@ -103,6 +104,17 @@ def test_a_slow_server(folder):
         folder, Faults(pause=0.4), "no answer within", bound=None, timeout=0.1, retries=1
     )
     assert "engine.server.timeout = 0.1 s after 1 retries" in message
+
+
+def test_an_error_does_not_wait_for_requests_under_way(folder):
+    """Four are under way at once, a second each, one after the other; the first one is refused."""
+    faults = Faults(refuse="no", pause=1.0)
+    with serving(folder, faults) as url:
+        engine, _ = open_engine(settings(url, bound=None), folder)
+        started = time.monotonic()
+        with pytest.raises(RosdError, match="no"):
+            engine.generate(requests(40), PLAIN)
+        assert time.monotonic() - started < 3
 
 
 def test_what_the_server_says_is_passed_on(folder):
