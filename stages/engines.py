@@ -1,9 +1,16 @@
 """What the stages that sample share: the settings of their engine and of their workers."""
 
 from rosd_core.config.engines import Engine
-from rosd_core.config.params import Machine, Sampling
+from rosd_core.config.params import Machine, Reflect, Sampling
 from rosd_core.sampling.engine import EngineSettings, ServerSettings, VllmSettings
 from rosd_core.workers.pool import Workers
+
+
+def longest(stage: Sampling) -> int:
+    """The most tokens of a prompt, of what its answer starts with, and of the continuation."""
+    starts = stage.prefill.values() if isinstance(stage, Reflect) else ()
+    start = max((len(text.encode()) for text in starts), default=0)  # a byte is at most a token
+    return stage.max_prompt_tokens + start + stage.max_new_tokens
 
 
 def engine_settings(stage: Sampling, machine: Machine, engine: Engine) -> EngineSettings:
@@ -14,7 +21,7 @@ def engine_settings(stage: Sampling, machine: Machine, engine: Engine) -> Engine
         stage.engine,
         machine.device,
         stage.batch_tokens,
-        stage.max_prompt_tokens + stage.max_new_tokens,
+        longest(stage),
         VllmSettings(**engine.vllm.values_for(VllmSettings)),
         ServerSettings(**server, check_bound=bound),
     )

@@ -29,10 +29,13 @@ class Paths:
 
     def other_model(self, name: str) -> Path:
         """The folder of a model beside the student's: a folder, seen from the project's, or an id
-        on the hub.
+        on the hub. Raises RosdError where it has no weights that a fingerprint can be made of.
         """
-        here = self.root / name
-        return here.resolve() if here.is_dir() else find_model(name, None)[0]
+        here = self.root / Path(name).expanduser()
+        folder = here.resolve() if here.is_dir() else find_model(name, None)[0]
+        if not any(folder.glob("*model*.safetensors")):
+            raise RosdError(f"{folder}: no model*.safetensors; convert the weights to safetensors.")
+        return folder
 
     def teacher(self, teacher: str | OtherModel) -> str | Path:
         """`score.teacher` with the folder of another model."""

@@ -105,10 +105,11 @@ def open_work(params: Params, paths: Paths, iteration: str, report: Report) -> W
     pad, settings = pad_id(inputs.builder.tokenizer), ScoreSettings(**p.values_for(ScoreSettings))
     models = None if p.targets == "none" else load_pair(start, shares, device, pad)
     teacher = teacher_fingerprint(shares)
+    context = min(folder_context_length(folder) for folder, _ in shares)
 
     def work(ids: Sequence[str]) -> Sequence[ScoreRow]:
         if models is None:
-            rows = deferred_rows(inputs.read(ids), folder_context_length(start))
+            rows = deferred_rows(inputs.read(ids), context)
             return name_teacher(rows, teacher)
         with low_precision(torch.device(device).type, p.autocast):
             rows = score_rows(inputs.read(ids), *models, settings, report)

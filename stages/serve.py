@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 from rosd_core.config.params import Params
 from rosd_core.errors import RosdError
-from rosd_core.models.loading import base_of, is_adapter
+from rosd_core.models.loading import base_of, folder_context_length, is_adapter
 from rosd_core.sampling.vllm_engine import INSTALL, environment
-from stages.engines import engine_settings
+from stages.engines import engine_settings, longest
 from stages.paths import Paths
 
 MODULE = "vllm.entrypoints.openai.api_server"
@@ -29,11 +29,13 @@ def command(params: Params, paths: Paths, model: str) -> tuple[list[str], dict[s
     settings = engine_settings(params.rollout, params.machine, params.engine)
     assert settings.vllm is not None
     v, url = settings.vllm, urlsplit(params.engine.server.url)
-    longest = max(stage.max_prompt_tokens + stage.max_new_tokens for stage in stages)
+    needed, most = max(map(longest, stages)), folder_context_length(folder)
+    # reading a response samples a token behind it; vLLM refuses more than the model has
+    context = max(needed, min(needed + 1, most))
     options: dict[str, Any] = {
         "model": str(whole), "host": url.hostname, "port": url.port or 80,
         "served_model_name": params.engine.server.model or str(whole), "dtype": v.dtype,
-        "max_model_len": longest, "tensor_parallel_size": v.tensor_parallel,
+        "max_model_len": context, "tensor_parallel_size": v.tensor_parallel,
         "pipeline_parallel_size": v.pipeline_parallel, "enforce_eager": v.eager,
         "logprobs_mode": "processed_logprobs", "generation_config": "vllm",
         "structured_outputs_config": {"backend": "guidance"},

@@ -38,6 +38,7 @@ class Faults:
     context: int = 1000
     shift: int = 0  # added to the ids of /tokenize
     adapters: bool = False
+    odd: bool = False  # answers that are no completion, with status 200
     asked: list[dict] = field(default_factory=list)  # bodies of the requests
 
 
@@ -100,11 +101,17 @@ class Backend:
                 return 503, {"error": {"message": "busy"}}
             if f.refuse:
                 return 400, {"error": {"message": f.refuse}}
+            if f.odd:
+                return 200, {"object": "error", "message": "out of memory"}
+            if len(body.get("prompt", ())) + body["max_tokens"] > f.context:
+                return 400, {"error": {"message": "longer than the maximum context length"}}
             return 200, self.chat(body) if "messages" in body else self.completions(body)
         if path == "/tokenize":
             ids = self.tokenizer(body["prompt"], add_special_tokens=False)["input_ids"]
             return 200, {"tokens": [token + f.shift for token in ids]}
         if path == "/v1/load_lora_adapter" and f.adapters:
+            if body["lora_name"] in self.loaded:
+                return 400, {"error": {"message": "the lora adapter has already been loaded"}}
             self.loaded.append(body["lora_name"])
             return 200, "Success"
         return 404, {"detail": "Not Found"}

@@ -112,13 +112,17 @@ def load_pair(start: Path, shares: Shares, device: str, pad_id: int) -> tuple[Mo
     """The student in `start`, and its teacher; what they have in common is loaded once."""
     student = load_mix([(start, 1.0)], device, pad_id)
     teacher = load_mix(shares, device, pad_id, {start: student.parts[0]})
-    sizes = [mix.head().matrix_VH.shape[0] for mix in (student, teacher)]
-    if sizes[0] != sizes[1]:
-        raise RosdError(
-            f"score.teacher: the head of {shares[0][0]} has {sizes[1]} rows, that of the student "
-            f"{sizes[0]}; the two cannot be compared id by id."
-        )
+    _refuse_other_head(student.head(), teacher.head(), shares)
     return student, teacher
+
+
+def _refuse_other_head(student: Head, teacher: Head, shares: Shares) -> None:
+    ours, theirs = len(student.matrix_VH), len(teacher.matrix_VH)
+    if ours != theirs:
+        raise RosdError(
+            f"score.teacher: the head of {shares[0][0]} has {theirs} rows, that of the student "
+            f"{ours}; the two cannot be compared id by id."
+        )
 
 
 def open_teacher(
@@ -136,6 +140,7 @@ def open_teacher(
     if student.adapter is not None and student.base is not None:
         loaded[student.base] = MixPart(student.model, within=student.adapter.disable_adapter)
     live = load_mix(shares, device, pad_id, loaded)
+    _refuse_other_head(head_of(student.model), live.head(), shares)
     return Teacher(live.head(), live)
 
 

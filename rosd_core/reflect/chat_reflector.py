@@ -27,10 +27,10 @@ class ChatReflector:
         done: list[Answer] = []
         bodies = [self.body(question, decoding) for question in questions]
         for answer in self.client.post_all("/v1/chat/completions", bodies):
-            choice = answer["choices"][0]
+            choice = self.client.choice(answer)
             tokens = int((answer.get("usage") or {}).get("completion_tokens") or 0)
             reason = "length" if choice.get("finish_reason") == "length" else "stop"
-            text = choice["message"].get("content") or ""
+            text = (choice.get("message") or {}).get("content") or ""
             done.append(Answer(text, tokens, reason))
             self.report(len(done), len(questions), tokens)
         return done

@@ -79,10 +79,8 @@ def check_model(
         )
         for temperature in (TEMPERATURE, 1.0)
     }
-    if apart[TEMPERATURE] <= bound:
-        return
-    if apart[1.0] <= bound:
-        engine.raw = True
+    if min(apart.values()) <= bound:  # a wide bound may hold both
+        engine.raw = apart[1.0] < apart[TEMPERATURE] / 2
         return
     raise RosdError(
         f"{engine.client.url}: {engine.model} is not the student {folder}: the log-probabilities "

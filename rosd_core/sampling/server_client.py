@@ -33,7 +33,7 @@ class Client:
         # the first call finds out at once whether there is a server
         self.session.mount(f"{self.url}/v1/models", HTTPAdapter(max_retries=0))
         self.session.mount(self.url, adapter)
-        if key := os.environ.get(KEY):
+        if key := os.environ.get(KEY, "").strip():  # errors would print one with a line end
             self.session.headers["Authorization"] = f"Bearer {key}"
 
     def models(self) -> list[dict[str, Any]]:
@@ -89,6 +89,14 @@ class Client:
             return answer.json()
         except requests.exceptions.JSONDecodeError:
             return answer.text
+
+    def choice(self, answer: Any) -> dict[str, Any]:
+        """The first choice of an answer. Raises RosdError where it is no completion."""
+        try:
+            return answer["choices"][0]
+        except (KeyError, IndexError, TypeError):
+            words = " ".join(str(answer).split())[:500]
+            raise RosdError(f"{self.url}: the server's answer is no completion: {words}") from None
 
     def _tried(self, method: str) -> str:
         retries = self.settings.retries

@@ -57,9 +57,10 @@ class ServerEngine:
         Raises RosdError for a prompt that leaves no room for `max_new_tokens`, and where the server
         fails or cannot say what is asked of it.
         """
-        for request in requests:
-            refuse_overlong(request, decoding.max_new_tokens, self.context_length)
         second = decoding.model_logprobs and not decoding.plain
+        room = decoding.max_new_tokens + second  # reading a response samples a token behind it
+        for request in requests:
+            refuse_overlong(request, room, self.context_length)
         if second:
             self._refuse_what_it_cannot_say()
         done: list[Completion] = []
@@ -110,7 +111,7 @@ class ServerEngine:
 
     def _completion(self, answer: Any) -> Completion:
         """What was sampled. Raises RosdError where the server leaves out ids or log-probs."""
-        choice = answer["choices"][0]
+        choice = self.client.choice(answer)
         ids = choice.get("token_ids")
         logprobs = (choice.get("logprobs") or {}).get("token_logprobs")
         if not ids or not logprobs or len(ids) != len(logprobs):
@@ -136,7 +137,7 @@ class ServerEngine:
         own = []
         answers = self.client.post_all(COMPLETIONS, bodies)
         for request, completion, answer in zip(requests, done, answers, strict=True):
-            told = answer["choices"][0].get("prompt_logprobs")
+            told = self.client.choice(answer).get("prompt_logprobs")
             if not told:
                 raise RosdError(f"{self.client.url}: the server gives no prompt_logprobs.")
             ids, read = completion.token_ids, told[len(request.prompt_ids) :]
@@ -155,13 +156,14 @@ def open_model(
     assert settings.server is not None
     tokenizer, client = load_tokenizer(folder), Client(settings.server)
     served, adapter = client.models(), is_adapter(folder)
+    whole = [model for model in served if not model.get("parent")]  # adapters have one
     if adapter:
         name = load_adapter(client, folder, [model["id"] for model in served])
-    else:  # adapters have a parent
-        whole = [model["id"] for model in served if not model.get("parent")]
-        name = served_name(client, settings.server.model, whole)
-    entry = next((model for model in served if model["id"] == name), {})
-    context = int(entry.get("max_model_len") or settings.longest)
+        entry = next(iter(whole), {})  # its base says how long the context is
+    else:
+        name = served_name(client, settings.server.model, [model["id"] for model in whole])
+        entry = next(model for model in whole if model["id"] == name)
+    context = int(entry.get("max_model_len") or settings.longest + 1)
     if context < settings.longest:
         raise RosdError(
             f"{client.url}: {name} has a context of {context} tokens there; max_prompt_tokens and "
@@ -201,5 +203,7 @@ def load_adapter(client: Client, folder: Path, names: Sequence[str]) -> str:
         try:
             client.post("/v1/load_lora_adapter", body)
         except RosdError as error:
-            raise RosdError(f"{error}. To load adapters {ADAPTERS}.") from None
+            # another worker, or a request that was sent again, may have been first
+            if name not in [model["id"] for model in client.models()]:
+                raise RosdError(f"{error}. To load adapters {ADAPTERS}.") from None
     return name

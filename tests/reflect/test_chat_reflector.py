@@ -52,6 +52,13 @@ def test_a_reflector_that_is_not_served_is_named():
         open_chat(settings(url), "big", None, silent)
 
 
+def test_an_answer_without_choices_is_refused(tokenizer):
+    with serving(BASE, Faults(odd=True)) as url:
+        reflector = open_chat(settings(url), "student", None, silent)
+        with pytest.raises(RosdError, match=r"no completion: .*out of memory"):
+            reflector.answer(questions(tokenizer), HOW)
+
+
 def test_tokens_and_the_end_are_told(tokenizer):
     with serving(BASE) as url:
         reflector = open_chat(settings(url), "student", None, silent)

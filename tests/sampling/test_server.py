@@ -20,6 +20,7 @@ from rosd_core.sampling.engine import (
 )
 from rosd_core.sampling.quote_grammar import quote_grammar
 from rosd_core.sampling.requests import signed_seed
+from rosd_core.sampling.server_engine import load_adapter
 from tests.completions_server import Faults, serving
 
 PLAIN, TEMPERED = Decoding(1.0, 1.0, 8, True), Decoding(0.6, 0.9, 8, True)
@@ -48,9 +49,9 @@ def requests(count=9):
     return [Request(f"r{n}", list(range(5, 8 + n)), 2**63 + 99 * n) for n in range(count)]
 
 
-def refused(folder, faults, match, how=PLAIN, **changes):
-    """The message of a server with these faults."""
-    with serving(folder, faults) as url, pytest.raises(RosdError, match=match) as error:
+def refused(folder, faults, match, how=PLAIN, behind=None, **changes):
+    """The message of a server with these faults, with the model in `behind` or the student's."""
+    with serving(behind or folder, faults) as url, pytest.raises(RosdError, match=match) as error:
         open_engine(settings(url, **changes), folder)[0].generate(requests(2), how)
     assert "\n" not in str(error.value)
     return str(error.value)
@@ -151,6 +152,25 @@ def test_raw_logprobs_do_at_temperature_1_alone(folder):
     refused(folder, Faults(raw=True), "--logprobs-mode processed_logprobs", how=TEMPERED)
 
 
+def test_a_wide_bound_does_not_hide_raw_logprobs(folder):
+    """A bound of 5 nats holds them before and after temperature: the closer ones count."""
+    for raw in (False, True):
+        with serving(folder, Faults(raw=raw)) as url:
+            assert open_engine(settings(url, bound=5.0), folder)[0].raw == raw
+    refused(folder, Faults(raw=True), "processed_logprobs", how=TEMPERED, bound=5.0)
+
+
+def test_an_answer_that_is_no_completion(folder):
+    refused(folder, Faults(odd=True), "answer is no completion: .*out of memory", bound=None)
+
+
+def test_a_key_may_end_in_a_line_end(monkeypatch):
+    monkeypatch.setenv(server_client.KEY, "secret\n")
+    client = server_client.Client(ServerSettings("http://127.0.0.1:9/v1/", None, 1, 1.0, 0, None))
+    assert client.session.headers["Authorization"] == "Bearer secret"
+    assert client.url == "http://127.0.0.1:9"
+
+
 def test_no_token_ids(folder):
     refused(folder, Faults(ids=False), "gives no token ids", bound=None)
 
@@ -162,7 +182,23 @@ def test_an_overlong_prompt_is_named(folder):
             engine.generate([Request("r1", [5] * 95, 1)], PLAIN)
 
 
-def test_an_adapter_is_loaded_once_by_a_name_of_its_own(folder, tmp_path):
+@pytest.mark.parametrize(("context", "how"), [(104, PLAIN), (105, TEMPERED)])
+def test_the_context_may_be_filled(folder, context, how):
+    """A prompt of 96 tokens and 8 new ones; to read them the server has to sample a ninth."""
+    rows = [Request("r1", [5] * 96, 3)]
+    with serving(folder, Faults(context=context)) as url:
+        engine, _ = open_engine(settings(url), folder)
+        (done,) = engine.generate(rows, how)
+        assert len(done.token_ids) == len(done.model_logprobs) == 8
+    with serving(folder, Faults(context=context - 1)) as url:
+        engine, _ = open_engine(settings(url), folder)
+        with pytest.raises(RosdError, match=rf"row r1: .* need {context} positions"):
+            engine.generate(rows, how)
+
+
+@pytest.fixture
+def adapter(folder, tmp_path):
+    """A new adapter on the model, which changes nothing, as a folder."""
     peft = pytest.importorskip("peft")
     from rosd_core.models.loading import load_plain
 
@@ -173,8 +209,25 @@ def test_an_adapter_is_loaded_once_by_a_name_of_its_own(folder, tmp_path):
     peft.get_peft_model(model, config).save_pretrained(str(adapter))
     for file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         (adapter / file).write_bytes((folder / file).read_bytes())
+    return adapter
+
+
+def test_an_adapter_that_another_worker_has_loaded_meanwhile(folder, adapter):
+    """Both workers have seen a server without it; vLLM refuses to load a name twice."""
+    with serving(folder, Faults(adapters=True)) as url:
+        server = settings(url).server
+        assert server is not None
+        client = server_client.Client(server)
+        assert load_adapter(client, adapter, []) == load_adapter(client, adapter, [])
+
+
+def test_an_adapter_has_the_context_of_its_base(folder, adapter):
+    refused(adapter, Faults(adapters=True, context=50), "context of 50 tokens", behind=folder)
+
+
+def test_an_adapter_is_loaded_once_by_a_name_of_its_own(folder, adapter):
     faults = Faults(adapters=True)
-    with serving(folder, faults) as url:  # a new adapter changes nothing, so the check passes
+    with serving(folder, faults) as url:
         for _ in range(2):
             engine, _ = open_engine(settings(url), adapter)
             assert engine.generate(requests(1), PLAIN)[0].token_ids

@@ -11,10 +11,12 @@ from rosd_core.errors import RosdError
 from rosd_core.forward.hidden_states import MixPart, ModelMix
 from rosd_core.forward.teachers import (
     load_pair,
+    open_teacher,
     refuse_other_teacher,
     refuse_other_tokenizer,
     teacher_fingerprint,
 )
+from rosd_core.models.student import Student
 from rosd_core.sampling.draw import nucleus_logp
 from rosd_core.sampling.engine import Decoding, Request
 from rosd_core.sampling.transformers_engine import TransformersEngine
@@ -74,6 +76,17 @@ def test_another_temperature_is_refused(tiny, tmp_path):
     rollouts(tiny, path, Decoding(0.5, 1.0, 8, True))
     with pytest.raises(RosdError, match="not those of the training forward pass"):
         refuse_disparity(measured(tiny, path, 1.0, 1.0), 0.05)
+
+
+def test_another_model_is_refused(tiny, folders, tmp_path):
+    """The weights of the second folder are a fifth larger."""
+    from rosd_core.models.loading import load_plain
+
+    path, (_, b, weights) = tmp_path / "r.parquet", folders
+    rollouts(tiny, path, Decoding(1.0, 1.0, 8, True))
+    save_file({n: t * 1.2 for n, t in load_file(weights).items()}, weights, {"format": "pt"})
+    with pytest.raises(RosdError, match="did not sample from this model"):
+        refuse_disparity(measured(load_plain(b), path, 1.0, 1.0), 0.05)
 
 
 def test_no_number_is_no_parity():
@@ -146,3 +159,7 @@ def test_a_teacher_with_a_longer_head_is_refused(folders, tiny, tokenizer):
     load_pair(a, [(a, 1.0)], "cpu", 0)
     with pytest.raises(RosdError, match=r"the head of .* rows, that of the student"):
         load_pair(a, [(b, 1.0)], "cpu", 0)
+    student = Student(load_plain(a))
+    assert open_teacher([(a, 1.0)], "cpu", 0, student, "none") is not None
+    with pytest.raises(RosdError, match=r"the head of .* rows, that of the student"):
+        open_teacher([(b, 1.0)], "cpu", 0, student, "none")  # the pair is never opened there

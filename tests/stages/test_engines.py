@@ -146,6 +146,20 @@ def test_another_teacher_and_its_fingerprint(project):
         run(project, "distill")
 
 
+@pytest.mark.parametrize("targets", ["topk", "none"])
+def test_a_teacher_with_a_shorter_context_leaves_rows_out(project, targets):
+    """Its 40 positions hold no prompt with an idea, so every row with a teacher is too long."""
+    other = project / "short"
+    shutil.copytree(BASE, other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 40}))
+    score = {"teacher": {"model": "short"}, "lift": "off", "targets": targets}
+    configure(project, score=score)
+    run(project, "prepare", "rollout", "reflect", "align", "score")
+    scores = read_table("scores", project / "iterations/i1/scores.parquet")
+    assert set(scores["status"]) == {"too_long"}
+
+
 def test_rollouts_of_an_older_model_are_refused(project):
     configure(project)
     run(project, "prepare", "rollout", "reflect", "align")
