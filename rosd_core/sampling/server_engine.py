@@ -166,8 +166,9 @@ def open_model(
     context = int(entry.get("max_model_len") or settings.longest + 1)
     if context < settings.longest:
         raise RosdError(
-            f"{client.url}: {name} has a context of {context} tokens there; max_prompt_tokens and "
-            f"max_new_tokens add up to {settings.longest}. Start the server with a longer one."
+            f"{client.url}: {name} has a context of {context} tokens there; max_prompt_tokens, "
+            f"reflect.prefill and max_new_tokens add up to {settings.longest}. "
+            "Start the server with a longer one."
         )
     stops = stop_ids(load_generation_config(folder), tokenizer)
     engine = ServerEngine(client, name, stops, context, adapter)

@@ -20,7 +20,7 @@ from rosd_core.sampling.engine import (
 )
 from rosd_core.sampling.quote_grammar import quote_grammar
 from rosd_core.sampling.requests import signed_seed
-from rosd_core.sampling.server_engine import load_adapter
+from rosd_core.sampling.server_engine import ServerEngine, load_adapter
 from tests.completions_server import Faults, serving
 
 PLAIN, TEMPERED = Decoding(1.0, 1.0, 8, True), Decoding(0.6, 0.9, 8, True)
@@ -156,7 +156,9 @@ def test_a_wide_bound_does_not_hide_raw_logprobs(folder):
     """A bound of 5 nats holds them before and after temperature: the closer ones count."""
     for raw in (False, True):
         with serving(folder, Faults(raw=raw)) as url:
-            assert open_engine(settings(url, bound=5.0), folder)[0].raw == raw
+            engine, _ = open_engine(settings(url, bound=5.0), folder)
+            assert isinstance(engine, ServerEngine)
+            assert engine.raw == raw
     refused(folder, Faults(raw=True), "processed_logprobs", how=TEMPERED, bound=5.0)
 
 
