@@ -53,9 +53,10 @@ class VllmEngine:
         Raises RosdError for a prompt that leaves no room for `max_new_tokens`, and where vLLM
         fails.
         """
-        for request in requests:
-            refuse_overlong(request, decoding.max_new_tokens, self.context_length)
         second = decoding.model_logprobs and not decoding.plain
+        room = decoding.max_new_tokens + second  # reading a response samples a token behind it
+        for request in requests:
+            refuse_overlong(request, room, self.context_length)
         if second and self.adapter is not None:
             raise RosdError(
                 "vLLM gives no student_logp for an adapter: set rollout.temperature 1 and "
@@ -148,7 +149,7 @@ def open_model(
     whole = base_of(folder) if is_adapter(folder) else folder
     for name, value in environment(settings.device, settings.vllm).items():
         os.environ.setdefault(name, value)
-    context = min(folder_context_length(folder), settings.longest)
+    context = min(folder_context_length(folder), settings.longest + 1)
     arguments = _arguments(settings.device, settings.vllm, context) | _lora(folder)
     try:
         model = _vllm().LLM(str(whole), **arguments)

@@ -12,6 +12,7 @@ import torch
 
 from rosd_core.config.load import load_params
 from rosd_core.config.prompts import FIELDS
+from rosd_core.errors import RosdError
 from rosd_core.pocket.oracle import wrong_solution
 from rosd_core.pocket.world import make_problem
 from rosd_core.prompts.chat import decode, encode_chat
@@ -110,6 +111,15 @@ def test_sampled_logprobs_are_those_of_the_plain_forward_pass(
         assert completion.logprobs == pytest.approx(behaviour, abs=5e-5)
         own = nucleus_logp(logits, token, 1.0, 1.0).tolist()
         assert completion.model_logprobs == pytest.approx(own, abs=5e-5)
+
+
+def test_prompt_and_response_may_fill_what_a_stage_allows(theirs):
+    """The engine of these tests was opened for 512 tokens, which is the model's whole context."""
+    full = Request("full", [5] * 448, 1)
+    (done,) = theirs.generate([full], Decoding(1.0, 1.0, 64, model_logprobs=True))
+    assert done.token_ids
+    with pytest.raises(RosdError, match="row full: a prompt of 448 tokens and 65 new ones"):
+        theirs.generate([full], Decoding(0.7, 1.0, 64, model_logprobs=True))
 
 
 def restricted(requests, grammars):
