@@ -102,20 +102,22 @@ def init_project(
 
 def parity(
     iteration: Iteration,
-    rows: Annotated[int, typer.Option(help="How many rollouts to check.")] = 32,
+    rows: Annotated[int, typer.Option(min=1, help="How many rollouts to check.")] = 32,
     params: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
     """Compare the log-probabilities of an iteration's rollouts with the training forward pass."""
     with messages("parity"):
         from rosd_core.config.load import load_params
         from stages.parity import check
-        from stages.paths import Paths
+        from stages.paths import Paths, set_threads
 
-        found, bound = check(load_params(params), Paths(params.resolve().parent), iteration, rows)
+        values = load_params(params)
+        set_threads(values.machine.threads)
+        found = check(values, Paths(params.resolve().parent), iteration, rows)
         typer.echo(
             f"{found['parity_rows']} rollouts, {found['parity_tokens']} tokens: mean difference "
             f"{found['parity_mean']:.2g} nats, worst {found['parity_worst']:.2g}; the mean may be "
-            f"{bound:g} (engine.parity.bound)"
+            f"{values.engine.parity.bound:g} (engine.parity.bound)"
         )
 
 

@@ -36,10 +36,8 @@ def run(params: Params, paths: Paths, model: str) -> None:
             f"{paths.problems}: no problem of split test; set test of a domain in prepare.domains."
         )
     shard_problems = max(1, p.shard_rows // p.samples)
-    opened, where = (
-        partial(open_work, params, paths, model),
-        workers(params.machine, params.engine, p),
-    )
+    opened = partial(open_work, params, paths, model)
+    where = workers(params.machine, params.engine, p)
     write_shards("evaluation", table, problems, shard_problems, opened, where)
     samples = read_table("evaluation", table)
     means = mean_at_k(samples, p.confidence, p.bootstrap_resamples, p.seed).to_dicts()

@@ -17,7 +17,6 @@ import torch
 from rosd_core.config.params import Params
 from rosd_core.forward.teachers import (
     Shares,
-    load_mix,
     load_pair,
     refuse_other_tokenizer,
     teacher_fingerprint,
@@ -28,14 +27,8 @@ from rosd_core.prompts.chat import pad_id
 from rosd_core.prompts.fit import PromptBuilder
 from rosd_core.prompts.templates import Prompts
 from rosd_core.sampling.engine import Decoding, EngineSettings, open_engine
-from rosd_core.score.inputs import (
-    STATUS_COLUMNS,
-    InputReader,
-    refuse_other_student,
-    supervised_ids,
-)
+from rosd_core.score.inputs import STATUS_COLUMNS, InputReader, supervised_ids
 from rosd_core.score.lift import check_lift, lift_metrics, read_gains
-from rosd_core.score.parity import parity, refuse_disparity
 from rosd_core.score.rows import ScoreSettings, deferred_rows, name_teacher, score_rows
 from rosd_core.score.teacher_accuracy import rows_to_sample, teacher_accuracy, the_one_folder
 from rosd_core.tables.atomic import write_json
@@ -45,6 +38,7 @@ from rosd_core.tables.row_types import ScoreRow
 from rosd_core.tables.shards import write_shards
 from rosd_core.workers.pool import Work
 from stages.engines import workers
+from stages.parity import check
 from stages.paths import Paths, set_threads, start_of, warn_shortened
 
 
@@ -53,23 +47,17 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     p, r, device = params.score, params.rollout, params.machine.device
     set_threads(params.machine.threads)
     inputs, shares = open_inputs(params, paths, iteration)
-    start, file = paths.model_folder(start_of(params, iteration)), inputs.files["alignments"]
+    file = inputs.files["alignments"]
     alignments = read_table("alignments", file, STATUS_COLUMNS)
-    supervised, rollouts = supervised_ids(alignments, file), inputs.files["rollouts"]
-    refuse_other_student(rollouts, start)
-    metrics: dict[str, Any] = {}
-    if params.engine.parity.rows:
-        student = load_mix([(start, 1.0)], device, pad_id(load_tokenizer(start)))
-        with low_precision(torch.device(device).type, p.autocast):
-            metrics |= parity(rollouts, params.engine.parity.rows, student, r.temperature, r.top_p)
-        refuse_disparity(metrics, params.engine.parity.bound)
+    supervised = supervised_ids(alignments, file)
+    metrics: dict[str, Any] = {**check(params, paths, iteration, params.engine.parity.rows)}
     if p.teacher_samples:
         settings = EngineSettings("transformers", device, r.batch_tokens)  # vllm has the student
-        teacher = open_engine(settings, the_one_folder(shares))
         chosen = inputs.read(rows_to_sample(alignments, p.teacher_samples, r.seed))
-        known = inputs.problems, rollouts, p.lift_confidence
+        known = inputs.problems, inputs.files["rollouts"], p.lift_confidence
         decoding = Decoding(r.temperature, r.top_p, r.max_new_tokens)
-        metrics |= teacher_accuracy(chosen, *known, *teacher, decoding)
+        teacher = the_one_folder(shares)  # its engine has to be gone before the models are loaded
+        metrics |= teacher_accuracy(chosen, *known, *open_engine(settings, teacher), decoding)
     table, opened = paths.table("scores", iteration), partial(open_work, params, paths, iteration)
     where = workers(params.machine, params.engine)
     write_shards("scores", table, supervised, p.shard_rows, opened, where)

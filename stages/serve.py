@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 from rosd_core.config.params import Params
 from rosd_core.errors import RosdError
 from rosd_core.models.loading import base_of, folder_context_length, is_adapter
-from rosd_core.sampling.vllm_engine import INSTALL, environment
-from stages.engines import engine_settings, longest
+from rosd_core.sampling.engine import VllmSettings
+from rosd_core.sampling.vllm_engine import INSTALL, environment, llm_arguments, lora_arguments
+from stages.engines import longest
 from stages.paths import Paths
 
 MODULE = "vllm.entrypoints.openai.api_server"
@@ -26,30 +27,27 @@ def command(params: Params, paths: Paths, model: str) -> tuple[list[str], dict[s
     folder = paths.model_folder(model) if known else paths.other_model(model)
     whole = base_of(folder) if is_adapter(folder) else folder
     stages = (params.rollout, params.reflect, params.evaluate)
-    settings = engine_settings(params.rollout, params.machine, params.engine)
-    assert settings.vllm is not None
-    v, url = settings.vllm, urlsplit(params.engine.server.url)
+    v = VllmSettings(**params.engine.vllm.values_for(VllmSettings))
+    device, url = params.machine.device, urlsplit(params.engine.server.url)
     needed, most = max(map(longest, stages)), folder_context_length(folder)
     # reading a response samples a token behind it; vLLM refuses more than the model has
     context = max(needed, min(needed + 1, most))
     options: dict[str, Any] = {
         "model": str(whole), "host": url.hostname, "port": url.port or 80,
-        "served_model_name": params.engine.server.model or str(whole), "dtype": v.dtype,
-        "max_model_len": context, "tensor_parallel_size": v.tensor_parallel,
-        "pipeline_parallel_size": v.pipeline_parallel, "enforce_eager": v.eager,
-        "logprobs_mode": "processed_logprobs", "generation_config": "vllm",
-        "structured_outputs_config": {"backend": "guidance"},
-        "enable_chunked_prefill": params.machine.device != "cpu",
+        "served_model_name": params.engine.server.model or str(whole),
     }  # fmt: skip
-    if params.machine.device != "cpu":
-        options["gpu_memory_utilization"] = v.gpu_memory
-    variables = environment(params.machine.device, v) | {"VLLM_LOGGING_LEVEL": "INFO"}
+    variables = environment(device, v.cpu_cache_gib) | {"VLLM_LOGGING_LEVEL": "INFO"}
     variables["OMP_NUM_THREADS"] = str(params.machine.threads)
     variables.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
     if params.distill.lora is not None and not params.distill.lora.merge:
-        options |= {"enable_lora": True, "max_lora_rank": max(8, params.distill.lora.rank)}
+        options |= lora_arguments(params.distill.lora.rank)
         variables["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "True"
-    return [sys.executable, "-m", MODULE, *_flags(options | v.options)], variables
+    return [
+        sys.executable,
+        "-m",
+        MODULE,
+        *_flags(options | llm_arguments(device, v, context)),
+    ], variables
 
 
 def _flags(options: Mapping[str, Any]) -> list[str]:

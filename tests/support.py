@@ -48,6 +48,12 @@ def write_params(folder: Path, changes: dict) -> Path:
     return file
 
 
+def engine_params(**parts: dict) -> dict:
+    """The section `engine` of the shipped params with some values of its parts changed."""
+    engine = load_params(ROOT / "params.yaml").engine.model_dump()
+    return engine | {name: engine[name] | values for name, values in parts.items()}
+
+
 PROMPTS = Prompts(load_params(ROOT / "params.yaml").prompts.only(*FIELDS))
 
 LOSS = LossSettings(

@@ -1,16 +1,14 @@
-"""`params.yaml: engine`: the settings of the engines, and where they run."""
+"""`params.yaml: engine`: the settings of the engines, and where they run; and `score.teacher`."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field
 
 from rosd_core.config.section import Positive, Rate, Section
 
 EngineName = Literal["transformers", "vllm", "server"]
-
-
-TEACHERS = ("base", "current", "ema", "trust_region")
+OwnTeacher = Literal["base", "current", "ema", "trust_region"]
 
 
 class OtherModel(Section):
@@ -23,15 +21,13 @@ def _teacher(value: Any) -> Any:
     """One complaint for `score.teacher` instead of one per kind of it."""
     if isinstance(value, Mapping) and set(value) == {"model"} and isinstance(value["model"], str):
         return OtherModel(model=value["model"])
-    if value not in TEACHERS and not isinstance(value, OtherModel):
-        names = ", ".join(map(repr, TEACHERS))
+    if value not in get_args(OwnTeacher) and not isinstance(value, OtherModel):
+        names = ", ".join(map(repr, get_args(OwnTeacher)))
         raise ValueError(f"score.teacher = {value!r}: allowed are {names} and {{model: FOLDER}}")
     return value
 
 
-TeacherName = Annotated[
-    Literal["base", "current", "ema", "trust_region"] | OtherModel, BeforeValidator(_teacher)
-]
+TeacherName = Annotated[OwnTeacher | OtherModel, BeforeValidator(_teacher)]
 
 
 class Vllm(Section):

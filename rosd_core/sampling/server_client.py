@@ -59,13 +59,10 @@ class Client:
         s = self.settings
         try:
             answer = self.session.request(method, self.url + path, json=body, timeout=s.timeout)
-        except requests.exceptions.Timeout:
-            raise RosdError(
-                f"{self.url}{path}: no answer within engine.server.timeout = {s.timeout:g} s"
-                f"{self._tried(method)}. Raise it, or lower engine.server.concurrency."
-            ) from None
-        except requests.exceptions.ConnectionError as error:
-            if "timed out" in str(error).lower():
+        except (requests.exceptions.Timeout, requests.exceptions.ConnectionError) as error:
+            # where retries are used up, urllib3 wraps a timeout in a connection error
+            slow = isinstance(error, requests.exceptions.Timeout)
+            if slow or "timed out" in str(error).lower():
                 raise RosdError(
                     f"{self.url}{path}: no answer within engine.server.timeout = {s.timeout:g} s"
                     f"{self._tried(method)}. Raise it, or lower engine.server.concurrency."
@@ -95,8 +92,9 @@ class Client:
         try:
             return answer["choices"][0]
         except (KeyError, IndexError, TypeError):
-            words = " ".join(str(answer).split())[:500]
-            raise RosdError(f"{self.url}: the server's answer is no completion: {words}") from None
+            raise RosdError(
+                f"{self.url}: the server's answer is no completion: {_one_line(answer)}"
+            ) from None
 
     def _tried(self, method: str) -> str:
         retries = self.settings.retries
@@ -112,4 +110,8 @@ def _words(answer: requests.Response) -> str:
     if isinstance(found, dict):
         error = found.get("error", found)
         found = error.get("message", error) if isinstance(error, dict) else error
+    return _one_line(found)
+
+
+def _one_line(found: Any) -> str:
     return " ".join(str(found).split())[:500]

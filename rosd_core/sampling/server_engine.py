@@ -14,7 +14,7 @@ from rosd_core.errors import RosdError
 from rosd_core.models.loading import is_adapter, load_generation_config, load_tokenizer
 from rosd_core.prompts.chat import stop_ids
 from rosd_core.sampling.engine import Completion, Decoding, EngineSettings, Request
-from rosd_core.sampling.requests import refuse_overlong, signed_seed
+from rosd_core.sampling.requests import refuse_overlong, signed_seed, with_model_logprobs
 from rosd_core.sampling.server_client import Client
 from rosd_core.tables.hashing import fingerprint
 from rosd_core.tables.progress import Report, silent
@@ -59,8 +59,7 @@ class ServerEngine:
         """
         second = decoding.model_logprobs and not decoding.plain
         room = decoding.max_new_tokens + second  # reading a response samples a token behind it
-        for request in requests:
-            refuse_overlong(request, room, self.context_length)
+        refuse_overlong(requests, room, self.context_length)
         if second:
             self._refuse_what_it_cannot_say()
         done: list[Completion] = []
@@ -71,10 +70,7 @@ class ServerEngine:
         if not decoding.model_logprobs:
             return done
         own = self._read(requests, done) if second else [c.logprobs for c in done]
-        return [
-            Completion(c.token_ids, c.logprobs, c.finish_reason, model_logprobs)
-            for c, model_logprobs in zip(done, own, strict=True)
-        ]
+        return with_model_logprobs(done, own)
 
     def _refuse_what_it_cannot_say(self) -> None:
         """Rollouts away from temperature 1 need both log-probabilities."""
@@ -146,7 +142,7 @@ class ServerEngine:
 
 
 def open_model(
-    settings: EngineSettings, folder: Path, report: Report = silent
+    settings: EngineSettings, folder: Path, report: Report
 ) -> "tuple[ServerEngine, PreTrainedTokenizerBase]":
     """The engine on a server, and the tokenizer of the student in `folder`. Raises RosdError where
     the server is down, or serves something else.

@@ -95,8 +95,7 @@ class TransformersEngine:
         Raises RosdError for a prompt that leaves no room for `max_new_tokens` in the model's
         context.
         """
-        for request in requests:
-            refuse_overlong(request, decoding.max_new_tokens, self.context_length)
+        refuse_overlong(requests, decoding.max_new_tokens, self.context_length)
         prompts, done = [request.prompt_ids for request in requests], {}
         for batch in decode_batches(prompts, decoding.max_new_tokens, self.batch_tokens):
             completions = self._decode(

@@ -10,6 +10,7 @@ itself, where they differ, come from a second pass that reads prompt and respons
 """
 
 import importlib.util
+import json
 import os
 from collections.abc import Sequence
 from importlib import import_module
@@ -26,12 +27,13 @@ from rosd_core.models.loading import (
 )
 from rosd_core.prompts.chat import stop_ids
 from rosd_core.sampling.engine import Completion, Decoding, EngineSettings, Request, VllmSettings
-from rosd_core.sampling.requests import refuse_overlong, signed_seed
-from rosd_core.tables.progress import Report, silent
+from rosd_core.sampling.requests import refuse_overlong, signed_seed, with_model_logprobs
+from rosd_core.tables.progress import Report
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 INSTALL = (
     "install it with pip install 'rosd[vllm]' in an environment with a GPU, or see docs/engines.md "
     "for a CPU"
@@ -55,8 +57,7 @@ class VllmEngine:
         """
         second = decoding.model_logprobs and not decoding.plain
         room = decoding.max_new_tokens + second  # reading a response samples a token behind it
-        for request in requests:
-            refuse_overlong(request, room, self.context_length)
+        refuse_overlong(requests, room, self.context_length)
         if second and self.adapter is not None:
             raise RosdError(
                 "vLLM gives no student_logp for an adapter: set rollout.temperature 1 and "
@@ -65,15 +66,12 @@ class VllmEngine:
         prompts = [list(request.prompt_ids) for request in requests]
         outputs = self._run(prompts, [self._params(request, decoding) for request in requests])
         done = [_completion(output.outputs[0], self.stops) for output in outputs]
-        if second:
-            own = self._read(prompts, [completion.token_ids for completion in done])
-        else:
-            own = [c.logprobs if decoding.model_logprobs else [] for c in done]
         self.report(len(done), len(done), sum(len(c.token_ids) for c in done))
-        return [
-            Completion(c.token_ids, c.logprobs, c.finish_reason, model_logprobs)
-            for c, model_logprobs in zip(done, own, strict=True)
-        ]
+        if not decoding.model_logprobs:
+            return done
+        ids = [completion.token_ids for completion in done]
+        own = self._read(prompts, ids) if second else [c.logprobs for c in done]
+        return with_model_logprobs(done, own)
 
     def _params(self, request: Request, decoding: Decoding) -> Any:
         """vLLM's sampling parameters of a row."""
@@ -137,7 +135,7 @@ def _completion(output: Any, stops: Sequence[int]) -> Completion:
 
 
 def open_model(
-    settings: EngineSettings, folder: Path, report: Report = silent
+    settings: EngineSettings, folder: Path, report: Report
 ) -> "tuple[VllmEngine, PreTrainedTokenizerBase]":
     """The engine on the model of a folder, with its tokenizer. Raises RosdError where vLLM is not
     installed, or cannot open the model.
@@ -147,10 +145,13 @@ def open_model(
         raise RosdError(f"engine vllm: vLLM is not installed; {INSTALL}.")
     tokenizer = load_tokenizer(folder)
     whole = base_of(folder) if is_adapter(folder) else folder
-    for name, value in environment(settings.device, settings.vllm).items():
+    variables = environment(settings.device, settings.vllm.cpu_cache_gib)
+    for name, value in variables.items():
         os.environ.setdefault(name, value)
     context = min(folder_context_length(folder), settings.longest + 1)
-    arguments = _arguments(settings.device, settings.vllm, context) | _lora(folder)
+    arguments = lora_arguments(folder_rank(folder)) | llm_arguments(
+        settings.device, settings.vllm, context
+    )
     try:
         model = _vllm().LLM(str(whole), **arguments)
     except Exception as error:
@@ -162,20 +163,22 @@ def open_model(
     return VllmEngine(model, _adapter(folder), stops, context, report), tokenizer
 
 
-def environment(device: str, settings: VllmSettings) -> dict[str, str]:
+def environment(device: str, cpu_cache_gib: int) -> dict[str, str]:
     """Settings that vLLM reads from the environment; those that are set there already stay."""
     variables = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
     if device == "cpu":
         variables |= {
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one process starts faster
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # machine.threads counts
-            "VLLM_CPU_KVCACHE_SPACE": str(settings.cpu_cache_gib),
+            "VLLM_CPU_KVCACHE_SPACE": str(cpu_cache_gib),
         }
     return variables
 
 
-def _arguments(device: str, settings: VllmSettings, context: int) -> dict[str, Any]:
-    """The arguments of vllm.LLM. Seeded rows fail on a CPU where prompts are read in chunks."""
+def llm_arguments(device: str, settings: VllmSettings, context: int) -> dict[str, Any]:
+    """The arguments of vllm.LLM, which are the options of its server, too. Seeded rows fail on a
+    CPU where prompts are read in chunks.
+    """
     return {
         "dtype": settings.dtype,
         "max_model_len": context,
@@ -193,14 +196,19 @@ def _arguments(device: str, settings: VllmSettings, context: int) -> dict[str, A
     } | settings.options
 
 
-def _lora(folder: Path) -> dict[str, Any]:
-    """The arguments of vllm.LLM for an adapter."""
+def folder_rank(folder: Path) -> int | None:
+    """The rank of the adapter in a folder; None where it holds a whole model."""
     if not is_adapter(folder):
-        return {}
-    import json
+        return None
+    return int(json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["r"])
 
-    rank = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["r"]
-    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": max(8, rank)}
+
+def lora_arguments(rank: int | None) -> dict[str, Any]:
+    """Further arguments for adapters of this rank; vLLM takes only RANKS as their upper bound."""
+    if rank is None:
+        return {}
+    bound = next((allowed for allowed in RANKS if allowed >= rank), rank)
+    return {"enable_lora": True, "max_lora_rank": bound}
 
 
 def _adapter(folder: Path) -> Any:

@@ -58,10 +58,11 @@ def supervised_ids(alignments: pl.DataFrame, file: Path) -> list[str]:
 def refuse_other_student(rollouts: Path, student: Path) -> None:
     """Raises RosdError where the rollouts were sampled by other weights than those in `student`."""
     sampled = read_table("rollouts", rollouts, ["model"])["model"].unique().to_list()
-    if others := sorted(set(sampled) - {fingerprint(student)}):
+    own = fingerprint(student)
+    if others := sorted(set(sampled) - {own}):
         raise RosdError(
             f"{rollouts}: sampled by the weights {others[0]}, but those in {student} are "
-            f"{fingerprint(student)}; run `rosd rollout` and what follows again."
+            f"{own}; run `rosd rollout` and what follows again."
         )
 
 

@@ -38,17 +38,15 @@ def write_shards(
         )
     progress, written = Progress(table), 0
     shards = [items[start : start + size] for start in range(0, len(items), size)]
-    progress.shard(1, size, len(items))
     done = results(opened, shards, workers, progress.report)
     with closing(done), replacing(path) as temporary:
         with pq.ParquetWriter(temporary, SCHEMAS[table], **file_format(table)) as writer:
-            for number, shard_rows in enumerate(done, 1):
-                rows = to_arrow(table, shard_rows)
+            for number in range(1, len(shards) + 1):
+                progress.shard(number, size, len(items))
+                rows = to_arrow(table, next(done))
                 writer.write_table(rows)
                 written += rows.num_rows
                 progress.shard_done(written)
-                if number < len(shards):
-                    progress.shard(number + 1, size, len(items))
         if written == 0:
             raise RosdError(
                 f"{path}: no row was written. Look at the status columns of the table before."

@@ -5,9 +5,7 @@ import pytest
 from rosd_core.config.engines import OtherModel
 from rosd_core.config.load import load_params
 from rosd_core.errors import RosdError
-from tests.support import ROOT, write_params
-
-ENGINE = load_params(ROOT / "params.yaml").engine.model_dump()
+from tests.support import engine_params, write_params
 
 
 def params(folder, **sections):
@@ -47,7 +45,7 @@ def test_an_url_of_the_reflector_needs_a_model_on_a_server(tmp_path):
 )
 def test_bad_settings_are_named(tmp_path, part, value):
     section, key = part
-    engine = {section: ENGINE[section] | {key: value}}
+    engine = engine_params(**{section: {key: value}})
     with pytest.raises(RosdError, match=rf"engine\.{section}\.{key} = "):
         params(tmp_path, engine=engine)
     with pytest.raises(RosdError, match=r"engine\.workers = 0"):

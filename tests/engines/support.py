@@ -14,17 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rosd_core.config.load import load_params
 from tests.support import ROOT, SMALL, write_params
 
 LIMIT = 240  # seconds of a process
 LORA = {"rank": 4, "alpha": 16, "dropout": 0.0, "modules": "all-linear", "merge": False}
-
-
-def engine_params(**sections) -> dict:
-    """The whole `engine` section with some values of its parts changed."""
-    engine = load_params(ROOT / "params.yaml").engine.model_dump()
-    return engine | {name: engine[name] | values for name, values in sections.items()}
 
 
 def make_project(folder: Path, engine: str, changes: dict) -> Path:

@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 from rosd_core.tables.io import read_table
 from tests.engines.support import (
     LORA,
-    engine_params,
     free_port,
     iteration,
     make_project,
@@ -20,6 +19,7 @@ from tests.engines.support import (
     served,
     try_rosd,
 )
+from tests.support import engine_params
 
 pytestmark = [
     pytest.mark.vllm,

@@ -7,6 +7,7 @@ import pytest
 
 from rosd_core.config.load import load_params
 from rosd_core.errors import RosdError
+from rosd_core.sampling.vllm_engine import lora_arguments
 from stages.engines import engine_settings, longest
 from stages.paths import Paths
 from stages.serve import command
@@ -60,3 +61,9 @@ def test_another_model_is_found_in_the_project_and_at_home(tmp_path, monkeypatch
     (project / "bare" / "model.safetensors").rename(project / "bare" / "pytorch_model.bin")
     with pytest.raises(RosdError, match=r"bare: no model\*\.safetensors; convert"):
         paths.other_model("bare")
+
+
+def test_the_bound_of_adapter_ranks_is_one_that_vllm_takes():
+    ranks = [lora_arguments(rank)["max_lora_rank"] for rank in (1, 8, 12, 65)]
+    assert ranks == [8, 8, 16, 128]
+    assert lora_arguments(None) == {}

@@ -11,16 +11,14 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from rosd_core.config.load import load_params
 from rosd_core.errors import RosdError
 from rosd_core.tables.hashing import fingerprint
 from rosd_core.tables.io import read_table
 from tests.completions_server import Faults, serving
-from tests.support import ROOT, SMALL, run_stage, write_params
+from tests.support import ROOT, SMALL, engine_params, run_stage, write_params
 
 pytestmark = pytest.mark.stage
 BASE = ROOT / "models" / "base"
-ENGINE = load_params(ROOT / "params.yaml").engine.model_dump()
 
 
 def configure(project, **sections):
@@ -36,10 +34,9 @@ def run(project, *stages):
 
 
 def server_sections(url):
-    server = ENGINE["server"] | {"url": url}
     same = {name: {"engine": "server"} for name in ("reflect", "evaluate")}
     return {
-        "engine": {"server": server},
+        "engine": engine_params(server={"url": url}),
         "rollout": SMALL["rollout"] | {"engine": "server"},
         **same,
     }
@@ -65,7 +62,7 @@ def test_a_wrong_temperature_stops_the_run(project):
     """A server that is not checked before, and samples at 1.3 times the temperature."""
     with serving(BASE, Faults(heat=1.3)) as url:
         sections = server_sections(url)
-        parity = ENGINE["parity"]
+        parity = sections["engine"]["parity"]
         sections["engine"]["parity"] = parity | {"rows": 0}
         configure(project, **sections)
         run(project, "prepare", "rollout", "reflect", "align")
