@@ -11,7 +11,7 @@ The prefix before the first error is never trained on. `align.spans` chooses:
 `align.skip_thinking` and `align.skip_first` then take away tokens of thinking and of the start.
 
 To add one: write its function, add it to `SPANS`, its name to `Align.spans` in
-rosd_core/config/params.py and to the comment in params.yaml, and test it.
+rosd_core/config/training.py and to the comment in params.yaml, and test it.
 
 Dimension names: T token of the response.
 """

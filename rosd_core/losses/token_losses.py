@@ -19,7 +19,7 @@ The first also corrects for a temperature or a top_p below 1, so it differs from
 that have not moved. policy_gradient clips around 1, which must mean weights that have not moved.
 
 To add a loss: write its function, add its entry to `LOSSES` and its name to `Distill.loss` in
-rosd_core/config/params.py, mention it in params.yaml, and test it.
+rosd_core/config/training.py, mention it in params.yaml, and test it.
 
 Dimension names: n supervised token, C bucket (the support and its tail, or the whole vocabulary).
 """

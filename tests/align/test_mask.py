@@ -15,7 +15,7 @@ from rosd_core.align.mask import (
     token_range,
 )
 from rosd_core.align.token_spans import TokenMap, character_spans
-from rosd_core.config.params import Align
+from rosd_core.config.training import Align
 from rosd_core.pocket.oracle import line_spans
 from rosd_core.pocket.world import ARITHMETIC, make_problem
 from tests.support import ROOT

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 import torch
 
-from rosd_core.config.params import Distill
+from rosd_core.config.training import Distill
 from rosd_core.losses.token_losses import LOSSES, TokenInputs
 from tests.support import LOSS
 

@@ -1,0 +1,92 @@
+"""`params.yaml: align`, `score`, `distill`: what is trained on, toward which teacher, and how."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from rosd_core.config.engines import TeacherName
+from rosd_core.config.section import Positive, Rate, Section, Share
+
+
+class Align(Section):
+    teacher_context: Literal["idea", "peer", "reference", "none"]
+    mask: Literal["quote", "all"]
+    wrong: Literal["use", "skip"]
+    correct: Literal["use", "skip"]
+    all_success: Literal["use", "skip"]
+    weight: Literal["one", "advantage"]
+    quote_not_found: Literal["drop", "whole", "from_first_difference"]
+    spans: Literal["first_to_end", "spans", "first_to_end_of_step"]
+    skip_thinking: bool
+    skip_first: Annotated[int, Field(ge=0)]
+    fuzzy_threshold: Annotated[float, Field(ge=50)]
+
+
+class Score(Section):
+    teacher: TeacherName
+    ema_rate: Share
+    trust_region_mix: Share
+    targets: Literal["topk", "hidden", "none"]
+    support: Literal["student", "teacher", "union", "full"]
+    top_k: Positive
+    max_prompt_tokens: Positive
+    batch_tokens: Positive
+    autocast: Literal["none", "bfloat16"]
+    lift: Literal["stop", "warn", "off"]
+    lift_confidence: Annotated[float, Field(gt=0, lt=1)]
+    row_lift: Literal["keep", "drop"]
+    teacher_samples: Annotated[int, Field(ge=0)]
+    shard_rows: Positive
+
+    @model_validator(mode="after")
+    def _stored_support_is_of_k_ids(self) -> "Score":
+        if self.support == "full" and self.targets == "topk":
+            raise ValueError(
+                "score.support: full needs score.targets hidden or none; topk stores K ids a token"
+            )
+        return self
+
+
+class Lora(Section):
+    rank: Positive
+    alpha: Rate
+    dropout: Share
+    modules: str
+    merge: bool
+
+
+class Distill(Section):
+    seed: int
+    loss: Literal["divergence", "skew_kl", "sampled_token", "cross_entropy", "policy_gradient"]
+    policy_clip: Annotated[float, Field(gt=0, lt=1)]
+    alpha: Share
+    tail: Literal["bucket", "renormalised"]
+    importance_clip: Annotated[float, Field(ge=1)]
+    entry_clip: Rate | None
+    learning_rate: Rate
+    warmup_steps: Annotated[int, Field(ge=0)]
+    betas: tuple[Share, Share]
+    weight_decay: Annotated[float, Field(ge=0)]
+    grad_clip: Rate
+    shuffle: Literal["rows", "problems"]
+    rows_per_step: Positive
+    batch_tokens: Positive
+    autocast: Literal["none", "bfloat16"]
+    gradient_checkpointing: bool
+    lora: Lora | None
+
+    @model_validator(mode="after")
+    def _a_skewed_kl_is_not_zero(self) -> "Distill":
+        if self.loss == "skew_kl" and self.alpha == 1:
+            raise ValueError("distill.loss skew_kl is 0 at distill.alpha 1; take one below 1")
+        return self
+
+    @property
+    def new_adapter(self) -> dict[str, Any] | None:
+        """The arguments of a new adapter, if the iteration trains one."""
+        return None if self.lora is None else self.lora.model_dump(exclude={"merge"})
+
+    @property
+    def merge(self) -> bool:
+        """Whether the iteration writes whole weights although it trains an adapter."""
+        return self.lora is not None and self.lora.merge

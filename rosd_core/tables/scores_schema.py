@@ -1,0 +1,89 @@
+"""The schema of the table `scores`."""
+
+import pyarrow as pa
+
+from rosd_core.tables.fields import (
+    FLOAT,
+    IDS,
+    LOGPS,
+    PROBLEM_ID,
+    ROLLOUT_ID,
+    SHORTENED,
+    STR,
+    field,
+    schema,
+)
+
+SCORES = schema(
+    ROLLOUT_ID,
+    PROBLEM_ID,
+    field("kind", STR, "wrong|correct", "from the reflection"),
+    field("prompt_ids", IDS, "token ids", "the student's plain prompt"),
+    field(
+        "teacher_prompt_ids",
+        IDS,
+        "token ids",
+        "problem and teacher context, chat template applied; empty without teacher",
+    ),
+    SHORTENED,
+    field("response_ids", IDS, "token ids", "the sampled response"),
+    field("positions", IDS, "token", "N: supervised indices of response_ids, ascending"),
+    field("behaviour_logp", LOGPS, "nats", "of the N supervised tokens"),
+    field("weight", FLOAT, "factor", "row weight in the loss, from alignments"),
+    field(
+        "student_logp",
+        LOGPS,
+        "nats",
+        "the sampling weights' log-probability of each supervised token, at temperature 1; "
+        "that of rollouts where nothing is scored",
+    ),
+    field("teacher_logp", LOGPS, "nats", "the teacher's log-probability of each supervised token"),
+    field(
+        "support_ids",
+        pa.list_(IDS),
+        "token ids",
+        "N x K: ids whose teacher log-probabilities are kept",
+    ),
+    field(
+        "support_logp",
+        pa.list_(LOGPS),
+        "nats",
+        "N x K: true (not renormalised) teacher log-probabilities",
+    ),
+    field("tail_logp", LOGPS, "nats", "N: teacher log(1 - sum of the K probabilities)"),
+    field(
+        "divergence",
+        LOGPS,
+        "nats",
+        "N: JSD(alpha=0.5) of student and teacher on support and tail",
+    ),
+    field(
+        "teacher_hidden",
+        pa.large_binary(),
+        "bfloat16",
+        "N x H: the teacher's final hidden states, row by row (score.targets: hidden)",
+        nullable=True,
+    ),
+    field(
+        "support",
+        STR,
+        "student|teacher|union|full|none",
+        "whose top-k ids the loss compares on; full: all ids; none: no targets",
+    ),
+    field(
+        "status",
+        STR,
+        "enum",
+        "scored | deferred (the teacher is run by distill) | no_teacher (context none) | "
+        "too_long (teacher prompt and response exceed the model's context) | negative_lift "
+        "(its own idea makes the error likelier, see score.row_lift); the last two are not "
+        "trained on",
+    ),
+    field(
+        "teacher",
+        STR,
+        "hash",
+        "fingerprint of the teacher's weights; null where there is no teacher",
+        nullable=True,
+    ),
+)
