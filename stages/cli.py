@@ -25,16 +25,15 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _run(stage: str, params_file: Path, *args: str) -> None:
-    """Load params and run a stage; those of the comparison have modules named compare_<stage>."""
-    module = f"compare_{stage}" if stage in ("arm", "shared") else stage
+def _run(stage: str, params_file: Path, *args: str | int | bool) -> None:
+    """Load params and run a stage."""
     signal.signal(signal.SIGTERM, _interrupt)
     with messages(stage):
         from rosd_core.config.load import load_params
         from stages.paths import Paths
 
         params = load_params(params_file)
-        import_module(f"stages.{module}").run(params, Paths(params_file.resolve().parent), *args)
+        import_module(f"stages.{stage}").run(params, Paths(params_file.resolve().parent), *args)
 
 
 @app.command()
@@ -94,37 +93,15 @@ def report(params: ParamsFile = DEFAULT_PARAMS) -> None:
     _run("report", params)
 
 
-@app.command(hidden=True)
-def shared(seed: str, params: ParamsFile = DEFAULT_PARAMS) -> None:
-    """For `make compare`: what all methods of a seed have in common."""
-    _run("shared", params, seed)
-
-
-@app.command(hidden=True)
-def arm(method: str, seed: str, params: ParamsFile = DEFAULT_PARAMS) -> None:
-    """For `make compare`: one method with one seed, all iterations."""
-    _run("arm", params, method, seed)
-
-
-@app.command(hidden=True)
-def arms(seeds: str, params: ParamsFile = DEFAULT_PARAMS) -> None:
-    """For `make compare`: the DVC stages of a seed in their order, a line per seed (the first few,
-    or all)."""
-    from rosd_core.config.load import load_params
-
-    p = load_params(params).compare
-    for seed in p.seeds if seeds == "all" else p.seeds[: int(seeds)]:
-        names = [f"shared@{seed}"] + [f"arm@{seed}-{method}" for method in p.methods]
-        typer.echo(" ".join(f"compare/dvc.yaml:{name}" for name in names))
-
-
 @app.command()
-def compare(
-    seeds: Annotated[str, typer.Option(help="How many of the seeds, or all.")] = "all",
+def study(
+    name: Annotated[str, typer.Argument(help="Of study/<name>.yaml.")],
+    jobs: Annotated[int, typer.Option(help="Processes on this machine.")] = 1,
+    report: Annotated[bool, typer.Option(help="Only the tables of what is there.")] = False,
     params: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
-    """Print and store the comparison of methods that `make compare` has run."""
-    _run("compare", params, seeds)
+    """Compare settings on your data: run what a study lacks, then write tables and figures."""
+    _run("study", params, name, jobs, report)
 
 
 @app.command()

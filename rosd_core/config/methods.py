@@ -64,7 +64,10 @@ METHODS: dict[str, dict[str, str | bool]] = {
 
 
 def set_keys(params: MutableMapping, values: Mapping[str, Any]) -> None:
-    """Set `section.key` values in nested params, in place."""
+    """Set values of nested params in place; names are paths such as `distill.alpha`."""
     for name, value in values.items():
-        section, _, key = name.partition(".")
-        params[section][key] = value
+        *sections, key = name.split(".")
+        section = params
+        for part in sections:
+            section = section[part]
+        section[key] = value

@@ -8,7 +8,6 @@ from pydantic import Field, model_validator
 from rosd_core.config.bootstrap import Bootstrap
 from rosd_core.config.domains import AnyDomain
 from rosd_core.config.engines import Engine, EngineName
-from rosd_core.config.methods import METHODS
 from rosd_core.config.prompts import PromptTexts
 from rosd_core.config.section import Positive, Section
 from rosd_core.config.training import Align, Distill, Score
@@ -94,21 +93,6 @@ class Evaluate(Sampling):
     bootstrap_resamples: Annotated[int, Field(ge=100)]
 
 
-class Compare(Section):
-    methods: Annotated[list[str], Field(min_length=1)]
-    seeds: Annotated[list[int], Field(min_length=1)]
-    baseline: str
-
-    @model_validator(mode="after")
-    def _methods_are_known(self) -> "Compare":
-        for name in self.methods:
-            if name not in METHODS:
-                raise ValueError(f"compare.methods: {name!r} is none of {', '.join(METHODS)}")
-        if self.baseline not in self.methods:
-            raise ValueError(f"compare.baseline: {self.baseline!r} is not among compare.methods")
-        return self
-
-
 class Report(Section):
     precision: Annotated[int, Field(ge=0, le=6)]
 
@@ -129,7 +113,6 @@ class Params(Section):
     distill: Distill
     evaluate: Evaluate
     report: Report
-    compare: Compare
 
     @model_validator(mode="before")
     @classmethod

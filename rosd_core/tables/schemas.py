@@ -214,4 +214,21 @@ SCHEMAS: dict[str, pa.Schema] = {
         field("response_tokens", INT, "token", "length of the response"),
         field("finish_reason", STR, "stop|length", "as in rollouts"),
     ),
+    "study": schema(
+        field("arm", STR, "label", "the values of its axes, such as `rosd, forward KL, 2e-05`"),
+        field("point", STR, "JSON", "axis -> value"),
+        field("seed", INT, "seed", "one of the study's seeds"),
+        field("weights", STR, "hash", "fingerprint of the base model"),
+        field("settings", STR, "JSON", "all params of the run"),
+        field("iteration", STR, "name", "base or an iteration"),
+        field(
+            "quantity",
+            STR,
+            "name",
+            "stage.key of metrics/<stage>-<iteration>.json, seconds.<stage>, "
+            "opening_shift.<domain>, or failed",
+        ),
+        field("value", pa.float64(), "as named", "its value; of failed: 1"),
+        field("note", STR, "text", "of failed: the message that stopped the run", nullable=True),
+    ),
 }

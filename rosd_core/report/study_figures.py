@@ -1,0 +1,128 @@
+"""A study's figures: heat maps of accuracy, curves with intervals, how responses begin."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from rosd_core.report.paired import Interval
+from rosd_core.report.study import IN, OUT, numbered
+from rosd_core.report.study_tables import Outcome, grid_axes
+from rosd_core.tables.atomic import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: "Figure", file: Path) -> None:
+    with replacing(file) as temporary:
+        figure.savefig(temporary, dpi=150, format="png", metadata={"Software": None})
+
+
+def heat_map(found: Outcome, file: Path) -> None:
+    """Mean accuracy after the last iteration for every value of the selected axis. The value chosen
+    for a row is set in a frame.
+    """
+    names, values = grid_axes(found)
+    figure = new_figure(2 + 1.7 * len(values), 1.5 + 0.28 * len(names))
+    place = {(found.points[arm].get(found.axis or ""), arm): arm for arm in found.points}
+    for axes, domain in zip(figure.subplots(1, 2, sharey=True), (IN, OUT), strict=True):
+        grid = [[float("nan")] * len(values) for _ in names]
+        for (value, arm), _ in place.items():
+            row = _row_of(found, names, arm)
+            shown = found.of(arm, domain)
+            if row is None or not shown:
+                continue
+            column, mean = values.index(value), sum(shown) / len(shown)
+            grid[row][column] = mean
+            frame = (
+                {"edgecolor": "red", "facecolor": "none"} if arm in found.chosen.values() else None
+            )
+            axes.text(column, row, f"{mean:.0f}", ha="center", va="center", fontsize=8, bbox=frame)
+        axes.imshow(grid, vmin=0, vmax=100, cmap="YlGn", aspect="auto")
+        axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
+        axes.set_yticks(range(len(names)), names, fontsize=8)
+        axes.set(title=f"{domain}, mean@k in percent", xlabel=found.axis)
+    save(figure, file)
+
+
+def _row_of(found: Outcome, names: Sequence[str], arm: str) -> int | None:
+    from rosd_core.report.study import rest
+
+    name = rest(found.points[arm], found.axis)
+    return names.index(name) if name in names else None
+
+
+def panels(found: Outcome) -> dict[str, list[str]]:
+    """The chosen arms by their values other than the first axis: one panel each."""
+    groups: dict[str, list[str]] = {}
+    for arm in found.chosen.values():
+        point = found.points[arm]
+        others = [str(v) for name, v in list(point.items())[1:] if name != found.axis]
+        groups.setdefault(", ".join(others), []).append(arm)
+    return groups
+
+
+def curves(found: Outcome, interval: Interval, file: Path) -> None:
+    """Accuracy of the chosen arms over iterations: mean over seeds and its interval."""
+    groups = panels(found)
+    figure = new_figure(4.2 * len(groups), 6.5)
+    grid = figure.subplots(2, len(groups), sharey="row", squeeze=False)
+    for column, (title, arms) in enumerate(groups.items()):
+        for row, domain in enumerate((IN, OUT)):
+            axes = grid[row][column]
+            for number, arm in enumerate(arms):
+                line(axes, found.values.filter(arm=arm, domain=domain), arm, number, interval)
+            axes.set(title=f"{title}: {domain}" if title else domain, xlabel="iteration")
+            axes.grid(alpha=0.3)
+        grid[0][column].legend(fontsize="x-small")
+    grid[0][0].set_ylabel("mean@k in percent")
+    save(figure, file)
+
+
+def line(axes: Any, rows: pl.DataFrame, name: str, number: int, interval: Interval) -> None:
+    """The mean over seeds per iteration, with its interval as a band. `rows`: number, value."""
+    found = [
+        (step[0], *interval(group["value"].to_list()))
+        for step, group in rows.sort("number").group_by("number", maintain_order=True)
+    ]
+    if not found:
+        return
+    steps, mean, low, high = zip(*found, strict=True)
+    style = ("-", "--", "-.", ":")[number % 4]
+    axes.plot(steps, mean, color=f"C{number % 10}", ls=style, lw=1.6, label=name)
+    axes.fill_between(steps, low, high, color=f"C{number % 10}", alpha=0.15, lw=0)
+
+
+def style(found: Outcome, interval: Interval, file: Path) -> None:
+    """Per value of the selected axis and per panel: the share of openings that changed, and the
+    length of responses, over iterations.
+    """
+    domain = found.domains.trained[0]
+    quantities = {
+        "openings changed, share": f"opening_shift.{domain}",
+        "response tokens": f"evaluate.{domain}.response_tokens",
+    }
+    rows = numbered(found.results)
+    groups = panels(found)
+    figure = new_figure(4.2 * len(groups), 6.5)
+    grid = figure.subplots(2, len(groups), sharey="row", squeeze=False)
+    for column, (title, arms) in enumerate(groups.items()):
+        for row, (name, quantity) in enumerate(quantities.items()):
+            axes = grid[row][column]
+            for number, arm in enumerate(arms):
+                line(axes, rows.filter(arm=arm, quantity=quantity), arm, number, interval)
+            axes.set(title=title, xlabel="iteration", ylabel=name)
+            axes.grid(alpha=0.3)
+        grid[0][column].legend(fontsize="x-small")
+    save(figure, file)
