@@ -8,7 +8,7 @@ TEST_STAMP := $(VENV)/.test-installed
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: run install smollm2 compare test test-fast test-slow test-vllm check format plan hashes lock clean help
+.PHONY: run install smollm2 study test test-fast test-slow test-vllm check format plan hashes lock clean help
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  /'
@@ -40,13 +40,10 @@ smollm2: $(STAMP) ## a real model of 135 M parameters from a package: one iterat
 
 install: $(STAMP) ## the environment alone
 
-# Seeds are independent of each other: JOBS of them run at once, each one arm after the other. `-s`
-# leaves out the stages before them, of which DVC would let only one process at a time look.
+STUDY ?= quick
 JOBS ?= 2
-compare: export PATH := $(CURDIR)/$(BIN):$(PATH)
-compare: $(STAMP) ## the methods against each other (QUICK=1: two seeds); resumable, arm by arm
-	rosd arms $(if $(QUICK),2,all) | xargs -P $(JOBS) -L 1 dvc --wait-for-lock repro -s
-	$(if $(QUICK),rosd compare --seeds 2,dvc repro compare/dvc.yaml && cat compare/table.md)
+study: $(STAMP)  ## settings against each other, study/STUDY.yaml (STUDY=quick: all methods, two seeds); resumable, run by run
+	$(BIN)/rosd study $(STUDY) --jobs $(JOBS)
 
 test: $(TEST_STAMP)   ## the tests without those marked slow or gpu
 	$(BIN)/pytest
@@ -94,4 +91,4 @@ lock:            ## renew constraints.txt: what a new environment without constr
 
 clean:           ## remove what the pipeline made (not models/base, not the environment)
 	rm -rf iterations evaluations curves plots data/problems.parquet models/i[0-9]* optimizers/i[0-9]*
-	rm -rf compare/arms compare/shared compare/work compare/*.csv compare/*.md compare/*.png
+	rm -rf study/*/runs study/*/shared study/*/work

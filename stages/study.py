@@ -75,11 +75,10 @@ def collect(home: Path, runs: Sequence[Run], weights: str) -> set[tuple[str, int
     }  # fmt: skip
     if dropped := len(heads) - len(valid):
         print(f"rosd study: {dropped} results of other settings are left out", file=sys.stderr)
-    keep = pl.DataFrame(
-        [{"arm": a, "seed": s, "settings": text} for (a, s), text in valid.items()],
-        schema={"arm": pl.String, "seed": pl.Int32, "settings": pl.String},
-    )
-    rows = found.join(keep, ["arm", "seed", "settings"], "semi", maintain_order="left").unique(
+    order = [(arm, seed, valid[arm, seed]) for arm, seed in wanted if (arm, seed) in valid]
+    schema = {"arm": pl.String, "seed": pl.Int32, "settings": pl.String}
+    keep = pl.DataFrame(order, schema, orient="row")
+    rows = keep.join(found, list(schema), maintain_order="left_right").unique(
         ["arm", "seed", "iteration", "quantity"], keep="last", maintain_order=True
     )
     write_table("study", rows.to_dicts(), home / "results.parquet")
@@ -118,7 +117,7 @@ def write_report(study: Study, params: Params, home: Path) -> None:
     with replacing(home / "tables.md") as temporary:
         temporary.write_text(study_markdown(study, found, interval, e.samples), encoding="utf-8")
     if study.select:
-        heat_map(found, home / "heat_map.png")
+        heat_map(found, study.select.axis, home / "heat_map.png")
     curves(found, interval, home / "curves.png")
     style(found, interval, home / "style.png")
 

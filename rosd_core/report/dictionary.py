@@ -9,6 +9,7 @@ ROWS = {
     "alignments": "a rollout's quotes and supervised tokens",
     "scores": "the teacher's targets of one supervised rollout",
     "evaluation": "an evaluation sample",
+    "study": "a quantity of an iteration of a run of a study",
 }
 
 

@@ -1,6 +1,5 @@
 """A study's figures: heat maps of accuracy, curves with intervals, how responses begin."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +7,7 @@ import polars as pl
 
 from rosd_core.report.paired import Interval
 from rosd_core.report.study import IN, OUT, numbered
-from rosd_core.report.study_tables import Outcome, grid_axes
+from rosd_core.report.study_tables import Outcome, grid_of
 from rosd_core.tables.atomic import replacing
 
 if TYPE_CHECKING:
@@ -29,38 +28,27 @@ def save(figure: "Figure", file: Path) -> None:
         figure.savefig(temporary, dpi=150, format="png", metadata={"Software": None})
 
 
-def heat_map(found: Outcome, file: Path) -> None:
+def heat_map(found: Outcome, axis: str, file: Path) -> None:
     """Mean accuracy after the last iteration for every value of the selected axis. The value chosen
     for a row is set in a frame.
     """
-    names, values = grid_axes(found)
-    figure = new_figure(2 + 1.7 * len(values), 1.5 + 0.28 * len(names))
-    place = {(found.points[arm].get(found.axis or ""), arm): arm for arm in found.points}
+    grid = grid_of(found, axis)
+    figure = new_figure(2 + 1.7 * len(grid.values), 1.5 + 0.28 * len(grid.names))
     for axes, domain in zip(figure.subplots(1, 2, sharey=True), (IN, OUT), strict=True):
-        grid = [[float("nan")] * len(values) for _ in names]
-        for (value, arm), _ in place.items():
-            row = _row_of(found, names, arm)
-            shown = found.of(arm, domain)
-            if row is None or not shown:
-                continue
-            column, mean = values.index(value), sum(shown) / len(shown)
-            grid[row][column] = mean
-            frame = (
-                {"edgecolor": "red", "facecolor": "none"} if arm in found.chosen.values() else None
-            )
-            axes.text(column, row, f"{mean:.0f}", ha="center", va="center", fontsize=8, bbox=frame)
-        axes.imshow(grid, vmin=0, vmax=100, cmap="YlGn", aspect="auto")
-        axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
-        axes.set_yticks(range(len(names)), names, fontsize=8)
-        axes.set(title=f"{domain}, mean@k in percent", xlabel=found.axis)
+        means = [[float("nan")] * len(grid.values) for _ in grid.names]
+        for (name, value), arm in grid.arms.items():
+            if shown := found.of(arm, domain):
+                row, column = grid.names.index(name), grid.values.index(value)
+                means[row][column] = sum(shown) / len(shown)
+                chosen = found.chosen.get(name) == arm
+                frame = {"edgecolor": "red", "facecolor": "none"} if chosen else None
+                text = f"{means[row][column]:.0f}"
+                axes.text(column, row, text, ha="center", va="center", fontsize=8, bbox=frame)
+        axes.imshow(means, vmin=0, vmax=100, cmap="YlGn", aspect="auto")
+        axes.set_xticks(range(len(grid.values)), [f"{value:g}" for value in grid.values])
+        axes.set_yticks(range(len(grid.names)), grid.names, fontsize=8)
+        axes.set(title=f"{domain}, mean@k in percent", xlabel=axis)
     save(figure, file)
-
-
-def _row_of(found: Outcome, names: Sequence[str], arm: str) -> int | None:
-    from rosd_core.report.study import rest
-
-    name = rest(found.points[arm], found.axis)
-    return names.index(name) if name in names else None
 
 
 def panels(found: Outcome) -> dict[str, list[str]]:

@@ -83,7 +83,7 @@ def study_markdown(study: Study, found: Outcome, interval: Interval, samples: in
         text.append(f"{title}\n\n{markdown(head, rows)}")
     if found.axis:
         for domain in (IN, OUT):
-            head, rows = _grid(found, domain, interval)
+            head, rows = _grid(found, found.axis, domain, interval)
             text.append(f"{domain}, by {found.axis}\n\n{markdown(head, rows)}")
     text.append(_trouble(found))
     return "\n".join(text)
@@ -157,32 +157,37 @@ def _ks(found: Outcome, domain: str) -> list[int]:
     return [int(name.removeprefix(prefix)) for name in names if name.startswith(prefix)]
 
 
-def grid_axes(found: Outcome) -> tuple[list[str], list[Any]]:
-    """The labels without the selected axis, and the values of that axis in order."""
-    assert found.axis is not None
-    arms = [p for p in found.points.values() if found.axis in p]
-    names = list(dict.fromkeys(rest(point, found.axis) for point in arms))
-    return names, sorted({point[found.axis] for point in arms})
+@dataclass(frozen=True)
+class Grid:
+    """The arms by their values of the selected axis: a row per combination of the other values."""
+
+    names: Sequence[str]
+    values: Sequence[Any]
+    arms: Mapping[tuple[str, Any], str]
 
 
-def _grid(found: Outcome, domain: str, interval: Interval) -> tuple[Sequence[str], list[list[str]]]:
-    names, values = grid_axes(found)
-    by_place = {
-        (rest(p, found.axis), p[found.axis]): arm
-        for arm, p in found.points.items()
-        if found.axis in p
+def grid_of(found: Outcome, axis: str) -> Grid:
+    arms = {
+        (rest(point, axis), point[axis]): arm
+        for arm, point in found.points.items()
+        if axis in point
     }
-    rows = [
-        [name]
-        + [
-            mean_cell(found.of(arm, domain), interval, bold=found.chosen.get(name) == arm)
-            if (arm := by_place.get((name, value)))
-            else ""
-            for value in values
-        ]
-        for name in names
-    ]
-    return ["arm", *(f"{value:g}" for value in values)], rows
+    names = list(dict.fromkeys(name for name, _ in arms))
+    return Grid(names, sorted({value for _, value in arms}), arms)
+
+
+def _grid(
+    found: Outcome, axis: str, domain: str, interval: Interval
+) -> tuple[list[str], list[list[str]]]:
+    grid = grid_of(found, axis)
+    rows = []
+    for name in grid.names:
+        row = [name]
+        for value in grid.values:
+            arm = grid.arms.get((name, value), "")
+            row.append(mean_cell(found.of(arm, domain), interval, found.chosen.get(name) == arm))
+        rows.append(row)
+    return ["arm", *(f"{value:g}" for value in grid.values)], rows
 
 
 def _trouble(found: Outcome) -> str:

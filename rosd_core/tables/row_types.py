@@ -135,6 +135,18 @@ class EvaluationRow(TypedDict):
     finish_reason: str
 
 
+class StudyRow(TypedDict):
+    arm: str
+    point: str
+    seed: int
+    weights: str
+    settings: str
+    iteration: str
+    quantity: str
+    value: float
+    note: str | None
+
+
 ROW_TYPES: dict[str, Any] = {
     "problems": ProblemRow,
     "rollouts": RolloutRow,
@@ -142,4 +154,5 @@ ROW_TYPES: dict[str, Any] = {
     "alignments": AlignmentRow,
     "scores": ScoreRow,
     "evaluation": EvaluationRow,
+    "study": StudyRow,
 }

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from rosd_core.config.load import load_params
 from rosd_core.config.params import Params
+from rosd_core.config.study import arms_of, load_study, runs_of
 from rosd_core.models.pointer import set_base, unset_base
 from rosd_core.tables.schemas import SCHEMAS
 from tests.support import ROOT, SMALL, write_params
@@ -35,9 +37,17 @@ TABLES = {"prepare": "problems", "rollout": "rollouts", "reflect": "reflections"
 # they validate params, whose values a stage declares, or word errors
 NO_DEPS = {"rosd_core/errors.py"} | {
     f"rosd_core/config/{name}.py"
-    for name in ("domains", "engines", "load", "params", "prompts", "section")
+    for name in (
+        "bootstrap",
+        "domains",
+        "engines",
+        "load",
+        "params",
+        "prompts",
+        "section",
+        "training",
+    )
 }
-METHODS_FILE = "rosd_core/config/methods.py"  # params only checks names against it
 
 
 def definition(stage: str) -> dict:
@@ -105,7 +115,7 @@ def test_a_stage_declares_the_code_that_it_runs(stage):
     file = f"stages/{stage.removesuffix('_base')}.py"
     code = definition(stage).get("deps", [])
     declared = [d for d in code if d.startswith(("stages/", "rosd_core/"))]
-    imported = ({file} | imports(ROOT / file)) - NO_DEPS - {METHODS_FILE}
+    imported = ({file} | imports(ROOT / file)) - NO_DEPS
     assert not [f for f in imported if not any(covers(d, f) for d in declared)]
     assert not [d for d in declared if not any(covers(d, f) for f in imported)]
 
@@ -151,20 +161,18 @@ def test_an_edit_of_a_loss_runs_distill_alone_and_of_the_head_score_too():
     assert readers("rosd_core/losses/divergence.py") == {"score", "distill"}
 
 
-@pytest.mark.parametrize("stage", ["compare", "shared", "arm"])
-def test_the_comparison_declares_the_code_that_it_runs(stage):
-    file = {"compare": "stages/compare.py"}.get(stage, f"stages/compare_{stage}.py")
-    code = YAML(typ="safe").load((ROOT / "compare" / "dvc.yaml").read_text())["stages"][stage]
-    declared = [d for d in code["deps"] if d.startswith(("stages/", "rosd_core/"))]
-    imported = ({file} | imports(ROOT / file)) - NO_DEPS
-    if stage == "compare":
-        imported -= {METHODS_FILE}
-    assert not [f for f in imported if not any(covers(d, f) for d in declared)]
-    assert not [d for d in declared if not any(covers(d, f) for f in imported)]
+def test_every_study_that_is_shipped_is_a_stage_with_arms():
+    stage = YAML(typ="safe").load((ROOT / "study" / "dvc.yaml").read_text())["stages"]["study"]
+    files = {f.stem for f in (ROOT / "study").glob("*.yaml")} - {"dvc"}
+    assert set(stage["foreach"]) == files
+    params = load_params(ROOT / "params.yaml")
+    for name in files:
+        study = load_study(ROOT / "study" / f"{name}.yaml")
+        assert len(runs_of(study, params)) == len(study.seeds) * len(arms_of(study))
 
 
 @pytest.mark.stage
-@pytest.mark.parametrize("stage", [*STAGES, "compare", "compare_arm", "compare_shared"])
+@pytest.mark.parametrize("stage", [*STAGES, "study"])
 def test_every_stage_runs_as_a_module(stage):
     command = [sys.executable, "-m", f"stages.{stage}", "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -1,0 +1,100 @@
+"""A study end to end, on the real base model: runs, results, and going on after a stop."""
+
+import pytest
+from ruamel.yaml import YAML
+
+from rosd_core.config.load import load_params
+from rosd_core.errors import RosdError
+from rosd_core.tables.io import read_table
+from stages import distill, study, study_run
+from stages.paths import Paths
+from tests.support import ROOT, SMALL, write_params
+
+STUDY = {
+    "title": "small",
+    "seeds": [5],
+    "seeded": ["rollout.seed"],
+    "iterations": 2,
+    "evaluate_every": 2,
+    "params": {"score.lift": "warn"},
+    "settings": {},
+    "arms": [{"method": ["opsd", "sft"], "distill.learning_rate": [1e-5, 1e-4]}],
+    "select": {"axis": "distill.learning_rate", "domain": "story"},
+    "baseline": {"method": "opsd"},
+}
+
+
+@pytest.fixture
+def project(tmp_path):
+    write_params(tmp_path, SMALL)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "base").symlink_to(ROOT / "models" / "base")
+    (tmp_path / "study").mkdir()
+    return tmp_path
+
+
+def run(project, **changes):
+    with (project / "study" / "small.yaml").open("w") as stream:
+        YAML().dump({**STUDY, **changes}, stream)
+    study.run(load_params(project / "params.yaml"), Paths(project), "small")
+    return read_table("study", project / "study" / "small" / "results.parquet")
+
+
+@pytest.mark.stage
+def test_a_study_that_was_stopped_goes_on_and_a_new_arm_runs_alone(project, monkeypatch, capsys):
+    ran, real = [], study_run.distill.run
+
+    def stopping(params, paths, iteration):
+        ran.append((params.align.teacher_context, params.distill.learning_rate, iteration))
+        if len(ran) == 4:
+            raise KeyboardInterrupt
+        real(params, paths, iteration)
+
+    monkeypatch.setattr(distill, "run", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        run(project)
+    rows = run(project)
+    one, two = [("reference", 1e-5), ("reference", 1e-4)], [("none", 1e-5), ("none", 1e-4)]
+    done = [(*arm, f"i{n}") for arm in [*one, *two] for n in (1, 2)]
+    assert ran == [*done[:4], *done[2:]]  # the second run was stopped in i2, and ran again
+    ran.clear()
+    frame = run(project, arms=[{"method": ["opsd"], "distill.learning_rate": [1e-5, 1e-3]}])
+    assert ran == [("reference", 1e-3, "i1"), ("reference", 1e-3, "i2")]
+    kept = rows.filter(arm="opsd, 1e-05")
+    assert frame.filter(arm="opsd, 1e-05").equals(kept)
+    assert set(kept["iteration"]) == {"base", "i1", "i2"}
+    evaluated = kept.filter(quantity="evaluate.chain.mean")["iteration"].to_list()
+    assert evaluated == ["base", "i2"]
+    assert "distill.first_loss" in set(kept["quantity"])
+    home = project / "study" / "small"
+    text = (home / "tables.md").read_text()
+    assert "in domain, by distill.learning_rate" in text
+    assert text in capsys.readouterr().out
+    for name in ("heat_map", "curves", "style"):
+        assert (home / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert not list((home / "work").iterdir())  # no tables and models are left
+
+
+@pytest.mark.stage
+def test_runs_of_a_seed_share_their_rollouts(project, monkeypatch):
+    sampled = []
+    real = study_run.rollout.run
+    monkeypatch.setattr(
+        study_run.rollout, "run", lambda *args: (sampled.append(args[2]), real(*args))
+    )
+    run(project, select=None, arms=[{"method": ["sft", "opsd"]}])
+    assert sampled == ["i1", "i2", "i2"]
+
+
+@pytest.mark.stage
+def test_a_run_that_diverges_is_a_result(project, monkeypatch):
+    def diverge(params, paths, iteration):
+        raise RosdError("training diverged")
+
+    monkeypatch.setattr(study_run.distill, "run", diverge)
+    rows = run(project, select=None, arms=[{"method": ["sft"]}]).filter(quantity="failed")
+    assert rows.select("iteration", "note").rows() == [("i1", "training diverged")]
+    assert (
+        "stopped in i1: training diverged"
+        in (project / "study" / "small" / "tables.md").read_text()
+    )
