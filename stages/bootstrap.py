@@ -24,8 +24,11 @@ def run(params: Params, paths: Paths) -> None:
         raise RosdError("params.yaml has no section bootstrap; the built-in project has it.")
     p, prompts = params.bootstrap, Prompts(params.prompts.only(*FIELDS))
     set_threads(p.threads)
+    weak = None if p.weak_digits is None else p.weak_digits.model_dump()
     lessons = {
-        name: Lesson(phase.mix, p.domains, p.forget, p.slip_rate, phase.misconceptions, p.imitation)
+        name: Lesson(
+            phase.mix, p.domains, p.forget, p.slip_rate, phase.misconceptions, p.imitation, weak
+        )
         for name, phase in p.phases.items()
     }
     tokenizer = build_tokenizer(text_sample(p.seed, prompts, list(lessons.values())), p.vocab_size)

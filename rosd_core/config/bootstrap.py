@@ -37,6 +37,15 @@ class Shape(Section):
     max_position_embeddings: Positive
 
 
+Digits = list[Annotated[int, Field(ge=0, le=9)]]
+
+
+class WeakDigits(Section):
+    carry: Digits
+    borrow: Digits
+    regroup: Digits
+
+
 class Bootstrap(Section):
     seed: int
     threads: Positive
@@ -48,5 +57,6 @@ class Bootstrap(Section):
     slip_rate: Share
     imitation: Share
     forget: dict[Literal["carry", "borrow", "regroup"], Share]
+    weak_digits: WeakDigits | None
     domains: dict[str, Share]
     phases: dict[str, Phase]

@@ -6,6 +6,7 @@ from random import Random
 from typing import Any
 
 from rosd_core.pocket.oracle import praise, wrong_solution
+from rosd_core.pocket.weakness import WeakDigits
 from rosd_core.pocket.world import (
     ARITHMETIC,
     LARGEST_OPERAND,
@@ -37,7 +38,8 @@ class Lesson:
 
     `forget` holds the misconception rates of wrong solutions; plain solutions show them where
     `misconceptions` is set. `imitation` is the share of solutions beside a reference that are
-    written in the reference's style.
+    written in the reference's style; `weak_digits` says where rules can be forgotten (None:
+    everywhere).
     """
 
     mix: Mapping[Any, float]
@@ -46,6 +48,7 @@ class Lesson:
     slip_rate: float
     misconceptions: bool
     imitation: float
+    weak_digits: WeakDigits | None
 
 
 def _drill(rng: Random, count: int = 16) -> Conversation:
@@ -76,7 +79,8 @@ def make_conversation(
     plain = prompts.plain(problem.prompt)
     if program is None or problem.domain not in ARITHMETIC:
         return Conversation("solve", plain, problem.solution)
-    wrong = wrong_solution(program, rng, lesson.forget, lesson.slip_rate)
+    weak = lesson.weak_digits
+    wrong = wrong_solution(program, rng, lesson.forget, lesson.slip_rate, weak)
     idea, rules = praise(program)
     fields = {"problem": problem.prompt, "gold": problem.answer, "correct": problem.solution}
     if skill == "reflect_correct":
@@ -100,9 +104,9 @@ def make_conversation(
         return Conversation(
             skill,
             prompts.with_idea(problem.prompt, idea),
-            solve(program, rng, rates, frozenset(rules)),
+            solve(program, rng, rates, frozenset(rules), weak),
         )
-    return Conversation("solve", plain, solve(program, rng, rates))
+    return Conversation("solve", plain, solve(program, rng, rates, weak_digits=weak))
 
 
 def draw_conversations(

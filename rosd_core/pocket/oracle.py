@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from rosd_core.pocket.weakness import WeakDigits
 from rosd_core.pocket.world import RULES, Program, calculate, misconception, solve, write_solution
 
 
@@ -92,19 +93,23 @@ def _with_slip(program: Program, rng: Random) -> str:
 
 
 def wrong_solution(
-    program: Program, rng: Random, rates: Mapping[Any, float], slip_rate: float
+    program: Program,
+    rng: Random,
+    rates: Mapping[Any, float],
+    slip_rate: float,
+    weak_digits: WeakDigits | None = None,
 ) -> Wrong | None:
     """A wrong solution drawn from the misconceptions (with probability `slip_rate`: one random slip
     instead).
 
-    Returns None where no rule is needed and no slip was drawn.
+    Returns None where no rule can be forgotten and no slip was drawn.
     """
     truth = text = solve(program, rng, {})
     if rng.random() < slip_rate:
         text = _with_slip(program, rng)
     else:
         for _ in range(20):
-            text = solve(program, rng, rates)
+            text = solve(program, rng, rates, weak_digits=weak_digits)
             if text != truth:
                 break
     span = first_error(text, truth)

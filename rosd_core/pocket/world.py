@@ -28,6 +28,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from rosd_core.pocket.weakness import WeakDigits, forget_rate
+
 RULES = {"+": "carry", "-": "borrow", "*": "regroup"}
 ARITHMETIC = ("chain", "story", "formula")
 LARGEST_OPERAND = 29
@@ -170,16 +172,21 @@ def in_words(line: str) -> str:
 
 
 def solve(
-    program: Program, rng: Random, rates: Mapping[Any, float], sure: frozenset[str] = frozenset()
+    program: Program,
+    rng: Random,
+    rates: Mapping[Any, float],
+    sure: frozenset[str] = frozenset(),
+    weak_digits: WeakDigits | None = None,
 ) -> str:
-    """A solution in which each rule is forgotten with its rate; rules in `sure` are never
-    forgotten.
+    """A solution in which each rule is forgotten with its rate, where `weak_digits` are given at
+    weak steps alone; rules in `sure` are never forgotten.
     """
     value, results = program.start, []
     for op, b in program.steps:
         slip = misconception(op, value, b)
         rule = RULES.get(op, "")
-        forget = slip is not None and rule not in sure and rng.random() < rates.get(rule, 0.0)
+        fallible = slip is not None and rule not in sure
+        forget = fallible and rng.random() < forget_rate(rule, b, rates, weak_digits)
         value = slip if forget and slip is not None else calculate(op, value, b)
         results.append(value)
     return write_solution(program, results)

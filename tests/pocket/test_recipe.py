@@ -91,7 +91,7 @@ def test_a_reference_is_followed_now_in_its_style_now_in_the_models_own(base):
 
 
 def test_the_loss_falls_on_replies_and_of_drills_on_results(tokenizer):
-    lesson = Lesson({"drill": 0.5, "solve": 0.5}, {"chain": 1.0}, FORGET, 0.1, True, 0.5)
+    lesson = Lesson({"drill": 0.5, "solve": 0.5}, {"chain": 1.0}, FORGET, 0.1, True, 0.5, None)
     rows = draw_conversations(1, 0, 20, PROMPTS, lesson)
     assert rows == draw_conversations(1, 0, 20, PROMPTS, lesson)
     for row, encoded in zip(rows, encode(rows, tokenizer), strict=True):
