@@ -25,9 +25,13 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _run(stage: str, params_file: Path, *args: str) -> None:
-    """Load params and run a stage; those of the comparison have modules named compare_<stage>."""
-    module = f"compare_{stage}" if stage in ("arm", "shared") else stage
+# stages whose modules have other names
+MODULES = {"arm": "compare_arm", "shared": "compare_shared", "bootstrap --from": "finetune"}
+
+
+def _run(stage: str, params_file: Path, *args: str | None) -> None:
+    """Load params and run a stage."""
+    module = MODULES.get(stage, stage)
     signal.signal(signal.SIGTERM, _interrupt)
     with messages(stage):
         from rosd_core.config.load import load_params
@@ -44,9 +48,23 @@ def prepare(params: ParamsFile = DEFAULT_PARAMS) -> None:
 
 
 @app.command()
-def bootstrap(params: ParamsFile = DEFAULT_PARAMS) -> None:
-    """Train the pocket model in models/base from its seed (long; the weights are shipped)."""
-    _run("bootstrap", params)
+def bootstrap(
+    start: Annotated[
+        str | None,
+        typer.Option("--from", help="Teach this model: a folder, a GGUF file or a hub id."),
+    ] = None,
+    to: Annotated[
+        str, typer.Option(help="With --from: the name of the result in models/.")
+    ] = "finetuned",
+    revision: Annotated[str | None, typer.Option(help="A revision of the hub's model.")] = None,
+    params: ParamsFile = DEFAULT_PARAMS,
+) -> None:
+    """Train the pocket model in models/base from its seed (long; the weights are shipped), or teach
+    the same to another model (hours; run it again to go on after a stop)."""
+    if start is None:
+        _run("bootstrap", params)
+    else:
+        _run("bootstrap --from", params, start, revision, to)
 
 
 @app.command()
