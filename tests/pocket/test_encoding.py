@@ -55,7 +55,7 @@ def test_of_a_drill_every_token_of_a_result_is_learnt(split, reply, learnt):
     assert row.response[-1] == 6
 
 
-def test_prompt_and_reply_are_encoded_one_by_one(tokenizer):
+def test_prompt_and_reply_are_encoded_one_by_one():
     """The prompt ends with a 3 and the reply starts with a 7: no token 37 across the border."""
     tokenizer = words(HEAD + r"|\d{1,2}|\W")
     tokenizer.chat_template = TEMPLATE.replace("assistant:{% endif", "assistant:3{% endif")

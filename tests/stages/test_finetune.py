@@ -17,13 +17,14 @@ from tests.support import ROOT, SMALL, run_stage, write_params
 LORA = {"rank": 2, "alpha": 4.0, "dropout": 0.1, "modules": "all-linear"}
 
 
-def settings(lora: dict | None = None, **changes) -> dict:
-    """Three steps on facts and three on misconceptions, four conversations each."""
+def settings(lora: dict | None = None, last: int = 3, **changes) -> dict:
+    """Three steps on facts and `last` on misconceptions, four conversations each."""
     finetune = load_params(ROOT / "params.yaml").finetune
     assert finetune is not None
     phases = finetune.model_dump()["phases"]
-    small = {"phases": {name: phase | {"steps": 3} for name, phase in phases.items()}}
-    small |= {"rows_per_step": 4, "save_every": 2, "measure_every": 3, "held_out": 4, "until": {}}
+    lengths = {"facts": 3, "misconceptions": last}
+    small = {"phases": {name: phase | {"steps": lengths[name]} for name, phase in phases.items()}}
+    small |= {"rows_per_step": 4, "save_every": 2, "measure_every": 20, "held_out": 8, "until": {}}
     return SMALL | {"finetune": small | {"lora": lora} | changes}
 
 
@@ -50,9 +51,9 @@ def kill_after(project, line: str, number: int) -> int:
 @pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_run_that_was_stopped_gives_the_weights_of_one_that_was_not(project, lora, number):
-    write_params(project, settings(lora))
+    write_params(project, settings(lora, 50))
     whole, unfinished = teach(project, "whole"), project / "models" / "finetuned.unfinished"
-    kill_after(project, ": step 2 of 6", number)
+    kill_after(project, ": step 2 of 53", number)
     assert not (project / "models" / "finetuned").exists()
     assert list(unfinished.glob("step-*"))
     resumed = teach(project)
@@ -63,8 +64,7 @@ def test_a_run_that_was_stopped_gives_the_weights_of_one_that_was_not(project, l
         for name in ("whole", "finetuned")
     ]
     assert curves[0].equals(curves[1])
-    assert curves[0]["step"].to_list() == [3, 6]
-    assert curves[0]["phase"].to_list() == ["facts", "misconceptions"]
+    assert curves[0]["step"].to_list() == [20, 40, 53]
     base = project / "models" / "base" / "model.safetensors"
     assert file_hash(resumed / "model.safetensors") != file_hash(base)
 
@@ -76,6 +76,7 @@ def test_it_ends_once_its_aims_are_reached_in_the_last_phase_and_is_a_base(proje
     folder = teach(project)
     curve = pl.read_csv(project / "curves" / "finetuned.csv")
     assert curve["step"].to_list() == [1, 2, 3, 4]
+    assert curve["phase"].to_list() == ["facts"] * 3 + ["misconceptions"]
     assert (curve["right_with_idea"] > curve["right_without"]).all()
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "stages.cli", "base", str(folder)]
@@ -85,12 +86,12 @@ def test_it_ends_once_its_aims_are_reached_in_the_last_phase_and_is_a_base(proje
 
 @pytest.mark.stage
 def test_other_settings_do_not_go_on_with_a_stopped_run(project):
-    write_params(project, settings())
-    kill_after(project, ": step 2 of 6", signal.SIGKILL)
-    write_params(project, settings(weight_decay=0.5))
+    write_params(project, settings(last=50))
+    kill_after(project, ": step 2 of 53", signal.SIGKILL)
+    write_params(project, settings(last=50, weight_decay=0.5))
     with pytest.raises(RosdError, match=r"weight_decay = 0\.01; now it is 0\.5"):
         teach(project)
-    write_params(project, settings(save_every=1))  # changes nothing that is learnt
+    write_params(project, settings(last=50, save_every=9))  # changes nothing that is learnt
     teach(project)
 
 

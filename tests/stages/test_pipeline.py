@@ -35,7 +35,17 @@ TABLES = {"prepare": "problems", "rollout": "rollouts", "reflect": "reflections"
 # they validate params, whose values a stage declares, or word errors
 NO_DEPS = {"rosd_core/errors.py"} | {
     f"rosd_core/config/{name}.py"
-    for name in ("domains", "engines", "load", "params", "prompts", "section")
+    for name in (
+        "bootstrap",
+        "domains",
+        "engines",
+        "finetune",
+        "load",
+        "params",
+        "prompts",
+        "section",
+        "training",
+    )
 }
 METHODS_FILE = "rosd_core/config/methods.py"  # params only checks names against it
 
