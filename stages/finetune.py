@@ -39,7 +39,7 @@ def run(params: Params, paths: Paths, model: str, revision: str | None, name: st
     set_threads(params.machine.threads)
     folder, _ = find_or_convert(model, revision, paths.model("base").parent)
     check_model(folder)
-    tokenizer, shown = load_tokenizer(folder), params.prompts.examples_for(*FIELDS)
+    tokenizer = load_tokenizer(folder)
     end = reply_end(tokenizer, stop_ids(load_generation_config(folder), tokenizer))
     parts = [
         Part(
@@ -48,12 +48,14 @@ def run(params: Params, paths: Paths, model: str, revision: str | None, name: st
         )
         for key, phase in p.phases.items()
     ]  # fmt: skip
-    prompts = Prompts(params.prompts.only(*FIELDS), examples=shown)
+    examples = params.prompts.examples.model_dump()
+    prompts = Prompts(params.prompts.only(*FIELDS), examples=examples)
     course = Course(p.seed, p.rows_per_step, prompts, parts)
     exam = set_exam(course, p.held_out, tokenizer, end)
     lora = None if p.lora is None else p.lora.model_dump()
     student = open_student(folder, params.machine.device, lora, paths.root, p.seed)
-    begun = p.what_is_learnt() | {"model": fingerprint(folder), "prompts": prompts.templates}
+    begun = p.what_is_learnt() | {"model": fingerprint(folder), "examples": examples}
+    begun |= {f"prompts.{template}": text for template, text in prompts.templates.items()}
     work = target.with_name(f"{name}.unfinished")
     curve = teach(
         student.model, course, lambda step: encode(course.draw(step), tokenizer, end), exam,
