@@ -29,9 +29,10 @@ def words(split: str, end: str = "<end>") -> PreTrainedTokenizerFast:
     )
     core.decoder = decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
     return PreTrainedTokenizerFast(
-        tokenizer_object=core, eos_token="<other>", additional_special_tokens=["<end>"],
+        tokenizer_object=core,
+        eos_token="<other>",
         chat_template=TEMPLATE.replace("{{ end }}", end),
-    )  # fmt: skip
+    )
 
 
 HEAD = r"user:|assistant:|Go\.|Yes\.|Ready\?|is|plus"

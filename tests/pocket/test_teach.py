@@ -63,9 +63,9 @@ def test_the_loss_is_that_of_every_row_alone(tiny, tokenizer):
     for batch_tokens in (50, 5000):
         with packed_attention(tiny):
             loss = backward(tiny, rows, 0, batch_tokens, "none")
-        assert loss == pytest.approx(total / count, rel=1e-5)
+        assert loss == pytest.approx(total / count, rel=1e-4)
         read = read_rows_of(tiny, rows, batch_tokens)
-        assert sum(logp.sum().item() for logp, _ in read) == pytest.approx(-total, rel=1e-5)
+        assert sum(logp.sum().item() for logp, _ in read) == pytest.approx(-total, rel=1e-4)
         assert [len(logp) for logp, _ in read] == [len(row.positions) for row in rows]
     tiny.zero_grad(set_to_none=True)
 
