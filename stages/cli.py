@@ -25,15 +25,20 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _run(stage: str, params_file: Path, *args: str | int | bool) -> None:
+# stages whose modules have other names
+MODULES = {"bootstrap --from": "finetune"}
+
+
+def _run(stage: str, params_file: Path, *args: str | int | bool | None) -> None:
     """Load params and run a stage."""
+    module = MODULES.get(stage, stage)
     signal.signal(signal.SIGTERM, _interrupt)
     with messages(stage):
         from rosd_core.config.load import load_params
         from stages.paths import Paths
 
         params = load_params(params_file)
-        import_module(f"stages.{stage}").run(params, Paths(params_file.resolve().parent), *args)
+        import_module(f"stages.{module}").run(params, Paths(params_file.resolve().parent), *args)
 
 
 @app.command()
@@ -43,9 +48,23 @@ def prepare(params: ParamsFile = DEFAULT_PARAMS) -> None:
 
 
 @app.command()
-def bootstrap(params: ParamsFile = DEFAULT_PARAMS) -> None:
-    """Train the pocket model in models/base from its seed (long; the weights are shipped)."""
-    _run("bootstrap", params)
+def bootstrap(
+    start: Annotated[
+        str | None,
+        typer.Option("--from", help="Teach this model: a folder, a GGUF file or a hub id."),
+    ] = None,
+    to: Annotated[
+        str, typer.Option(help="With --from: the name of the result in models/.")
+    ] = "finetuned",
+    revision: Annotated[str | None, typer.Option(help="A revision of the hub's model.")] = None,
+    params: ParamsFile = DEFAULT_PARAMS,
+) -> None:
+    """Train the pocket model in models/base from its seed (long; the weights are shipped), or teach
+    the same to another model (hours; run it again to go on after a stop)."""
+    if start is None:
+        _run("bootstrap", params)
+    else:
+        _run("bootstrap --from", params, start, revision, to)
 
 
 @app.command()

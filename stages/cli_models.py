@@ -13,6 +13,8 @@ ParamsFile = Annotated[
 ]
 Iteration = Annotated[str, typer.Argument(help="A key of params.yaml: loop, such as i1.")]
 DEFAULT_PARAMS = Path("params.yaml")
+# commands that keep what they did before an interruption
+KEPT = {"bootstrap --from": "run it again to go on from the last save."}
 
 
 @contextmanager
@@ -26,7 +28,8 @@ def messages(command: str) -> Iterator[None]:
         typer.echo(f"rosd {command}: {error}", err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        typer.echo(f"rosd {command}: interrupted; it wrote nothing. Run it again.", err=True)
+        kept = KEPT.get(command, "it wrote nothing. Run it again.")
+        typer.echo(f"rosd {command}: interrupted; {kept}", err=True)
         raise typer.Exit(130) from None
 
 

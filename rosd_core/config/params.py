@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from rosd_core.config.bootstrap import Bootstrap
 from rosd_core.config.domains import AnyDomain
 from rosd_core.config.engines import Engine, EngineName
+from rosd_core.config.finetune import Finetune
 from rosd_core.config.prompts import PromptTexts
 from rosd_core.config.section import Positive, Section
 from rosd_core.config.training import Align, Distill, Score
@@ -104,6 +105,9 @@ class Params(Section):
     prepare: Prepare
     prompts: PromptTexts
     bootstrap: Bootstrap | None = None  # the built-in project alone has it
+    finetune: Finetune | None = (
+        None  # for `rosd bootstrap --from`; projects of `rosd init` have none
+    )
     loop: dict[str, Iteration]
     engine: Engine
     rollout: Rollout

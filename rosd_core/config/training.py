@@ -47,11 +47,14 @@ class Score(Section):
         return self
 
 
-class Lora(Section):
+class Adapter(Section):
     rank: Positive
     alpha: Rate
     dropout: Share
     modules: str
+
+
+class Lora(Adapter):
     merge: bool
 
 

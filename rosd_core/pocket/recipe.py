@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from rosd_core.pocket.encoding import Encoded, encode
 from rosd_core.pocket.lessons import Conversation, Lesson, draw_conversations
-from rosd_core.prompts.chat import chat_text
 from rosd_core.prompts.templates import Prompts
 
 PAD, END = "<|endoftext|>", "<|im_end|>"
@@ -93,45 +93,30 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int, **shape: int) -> 
     return Qwen3ForCausalLM(config)
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """Token ids of a conversation, end token included, and labels: IGNORE where no loss falls."""
-
-    ids: list[int]
-    labels: list[int]
-
-
-def encode(rows: list[Conversation], tokenizer: PreTrainedTokenizerFast) -> list[Encoded]:
-    """Ids and labels of each conversation."""
-    heads = [chat_text(tokenizer, row.messages) for row in rows]
-    texts = [head + row.reply + END for head, row in zip(heads, rows, strict=True)]
-    ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    head_ids = tokenizer(heads, add_special_tokens=False)["input_ids"]
-    signs = tokenizer.vocab["="], tokenizer.vocab["\u0120is"], tokenizer.vocab["\u0120"]
-    encoded = []
-    for row, all_ids, head in zip(rows, ids, head_ids, strict=True):
-        labels = [IGNORE] * len(head) + all_ids[len(head) :]
-        if row.skill == "drill":
-            labels = [IGNORE] * len(all_ids)
-            for t, i in enumerate(all_ids[2:], 2):
-                if all_ids[t - 1] == signs[0] or tuple(all_ids[t - 2 : t]) == signs[1:]:
-                    labels[t] = i
-        encoded.append(Encoded(all_ids, labels))
-    return encoded
+def _encode(rows: list[Conversation], tokenizer: PreTrainedTokenizerFast) -> list[Encoded]:
+    return encode(rows, tokenizer, tokenizer.vocab[END])
 
 
 def _batches(
     encoded: list[Encoded], parts: int, pad: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Rows sorted by length in `parts` right-padded batches: ids (B, T) and labels (B, T)."""
-    order = sorted(encoded, key=lambda e: len(e.ids))
+    order = sorted(encoded, key=_length)
     size = math.ceil(len(order) / parts)
     for start in range(0, len(order), size):
         chunk = order[start : start + size]
-        longest = max(len(e.ids) for e in chunk)
-        ids_BT = torch.tensor([e.ids + [pad] * (longest - len(e.ids)) for e in chunk])
-        labels_BT = torch.tensor([e.labels + [IGNORE] * (longest - len(e.ids)) for e in chunk])
+        longest = max(map(_length, chunk))
+        ids_BT = torch.full((len(chunk), longest), pad)
+        labels_BT = torch.full((len(chunk), longest), IGNORE)
+        for b, (prompt, response, positions) in enumerate(chunk):
+            ids_BT[b, : len(prompt) + len(response)] = torch.tensor(prompt + response)
+            at = torch.tensor(positions) + len(prompt)
+            labels_BT[b, at] = ids_BT[b, at]
         yield ids_BT, labels_BT
+
+
+def _length(row: Encoded) -> int:
+    return len(row.prompt) + len(row.response)
 
 
 def _reply_loss(
@@ -156,7 +141,7 @@ def greedy_exactness(
     """Share of rows per skill whose whole reply is the greedy continuation of its prompt."""
     hits: dict[str, list[bool]] = {}
     with torch.inference_mode():
-        for row, encoded in zip(rows, encode(rows, tokenizer), strict=True):
+        for row, encoded in zip(rows, _encode(rows, tokenizer), strict=True):
             _, right_B = _reply_loss(model, *next(_batches([encoded], 1, 0)))
             hits.setdefault(row.skill, []).append(bool(right_B[0]))
     return {kind: sum(h) / len(h) for kind, h in sorted(hits.items())}
@@ -202,7 +187,7 @@ def train(
     for step in range(phase.steps):
         for group in optimizer.param_groups:
             group["lr"] = phase.rate(step)
-        loss = _step(model, optimizer, encode(draw(first + step), tokenizer), parts, tokenizer)
+        loss = _step(model, optimizer, _encode(draw(first + step), tokenizer), parts, tokenizer)
         if (step + 1) % 250 == 0:
             exact = greedy_exactness(model, held_out, tokenizer)
             shares = ", ".join(f"{skill} {share:.2f}" for skill, share in exact.items())
@@ -219,7 +204,7 @@ def _step(
     tokenizer: PreTrainedTokenizerFast,
 ) -> float:
     """One optimizer step; its mean loss per token."""
-    tokens = sum(label != IGNORE for e in encoded for label in e.labels)
+    tokens = sum(len(row.positions) for row in encoded)
     total = 0.0
     for ids_BT, labels_BT in _batches(encoded, parts, tokenizer.vocab[PAD]):
         loss, _ = _reply_loss(model, ids_BT, labels_BT)

@@ -70,10 +70,10 @@ def explained(choices: Sequence[Choice]) -> str:
 
 
 def new_params(shipped: Path, file: Path) -> None:
-    """The shipped params without the recipe of the built-in model."""
+    """The shipped params without the recipes that teach a model the pocket world."""
     yaml = round_trip_yaml()
     data = yaml.load(shipped.read_text(encoding="utf-8"))
-    del data["bootstrap"]
+    del data["bootstrap"], data["finetune"]
     _write(yaml, data, file)
 
 

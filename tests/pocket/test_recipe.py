@@ -6,9 +6,9 @@ from random import Random
 import pytest
 
 from rosd_core.config.load import load_params
+from rosd_core.pocket.encoding import encode
 from rosd_core.pocket.lessons import Lesson, draw_conversations
 from rosd_core.pocket.oracle import praise, wrong_solution
-from rosd_core.pocket.recipe import IGNORE, encode
 from rosd_core.pocket.world import make_problem
 from rosd_core.prompts.chat import decode, encode_chat
 from rosd_core.reflect.parse import parse_reflection
@@ -94,8 +94,8 @@ def test_the_loss_falls_on_replies_and_of_drills_on_results(tokenizer):
     lesson = Lesson({"drill": 0.5, "solve": 0.5}, {"chain": 1.0}, FORGET, 0.1, True, 0.5, None)
     rows = draw_conversations(1, 0, 20, PROMPTS, lesson)
     assert rows == draw_conversations(1, 0, 20, PROMPTS, lesson)
-    for row, encoded in zip(rows, encode(rows, tokenizer), strict=True):
-        supervised = [i for i in encoded.labels if i != IGNORE]
+    for row, encoded in zip(rows, encode(rows, tokenizer, tokenizer.eos_token_id), strict=True):
+        supervised = [encoded.response[t] for t in encoded.positions]
         if row.skill == "drill":
             lines = row.reply.split("\n")
             results = [re.split("=| is ", line)[1].strip(".") for line in lines]

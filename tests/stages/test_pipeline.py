@@ -41,6 +41,7 @@ NO_DEPS = {"rosd_core/errors.py"} | {
         "bootstrap",
         "domains",
         "engines",
+        "finetune",
         "load",
         "params",
         "prompts",
