@@ -118,6 +118,8 @@ def test_every_column_is_that_of_plain_forward_passes(tiny, tokenizer):
     assert np.allclose(row["support_logp"], teacher.gather(1, top), atol=1e-5)
     both = [with_tail(x.gather(1, top)) for x in (student, teacher)]
     assert np.allclose(row["divergence"], jsd(both[0], both[1], 0.5), atol=1e-6)
+    entropy = -(student.exp() * student).sum(-1)  # over all ids, not the 4 of the support
+    assert np.allclose(row["student_entropy"], entropy, atol=1e-5)
 
 
 def test_where_nothing_is_supervised_the_reasons_are_counted():

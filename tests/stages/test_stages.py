@@ -65,9 +65,22 @@ def test_every_table_reads_and_holds_what_it_should(finished):
     supervised = tables["alignments"].filter(pl.col("status") == "supervised")
     assert tables["scores"]["rollout_id"].equals(supervised["rollout_id"])
     wanted = supervised.select(pl.col("positions").list.len().cast(pl.Int32)).to_series()
-    for column in ("teacher_logp", "support_ids", "tail_logp", "divergence"):
+    for column in ("teacher_logp", "support_ids", "tail_logp", "divergence", "student_entropy"):
         found = tables["scores"][column].list.len().cast(pl.Int32)
         assert (found == wanted).all(), column
+
+
+def test_the_means_by_kind_of_token_are_those_of_the_table(finished):
+    means = json.loads((finished / "metrics" / "score-i1.json").read_text())["tokens"]
+    scores = read_table("scores", Paths(finished).table("scores", "i1"))
+    tokens = scores.explode("positions", "divergence", "student_entropy")
+    parts = {"first": tokens.filter(positions=0)}
+    parts |= {kind: tokens.filter(kind=kind) for kind in ("wrong", "correct")}
+    assert {name: len(part) > 0 for name, part in parts.items()} == dict.fromkeys(means, True)
+    for name, part in parts.items():
+        for column, mean in means[name].items():
+            assert mean == pytest.approx(part[column].mean(), rel=1e-5)
+            assert mean > 0
 
 
 def test_the_student_did_sample_what_the_table_says(finished):
