@@ -14,7 +14,7 @@ class Align(Section):
     wrong: Literal["use", "skip"]
     correct: Literal["use", "skip"]
     all_success: Literal["use", "skip"]
-    weight: Literal["one", "advantage"]
+    weight: Literal["one", "advantage", "pass_rate"]
     quote_not_found: Literal["drop", "whole", "from_first_difference"]
     spans: Literal["first_to_end", "spans", "first_to_end_of_step"]
     skip_thinking: bool

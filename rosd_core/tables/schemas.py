@@ -196,7 +196,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             "enum",
             "why skipped: the reflection's status or skip_reason, quote_not_found, "
             "first_quote_not_found (a later one was), no_token (every token is skipped), "
-            "lone_success (no peer), wrong, correct, all_success, no_contrast (equal rewards)",
+            "lone_success (no peer), wrong, correct, all_success, no_contrast (equal rewards; "
+            "align.weight pass_rate: all succeed, or none)",
             nullable=True,
         ),
     ),
