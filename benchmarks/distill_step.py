@@ -67,6 +67,7 @@ def make_rows(spec: dict[str, Any]) -> list[dict[str, Any]]:
                 "behaviour_logp": np.full(len(positions), -10.0, np.float32),
                 "student_logp": np.full(len(positions), -10.0, np.float32),
                 "weight": 1.0,
+                "token_weight": np.ones(len(positions)),
             }
         )
     return rows

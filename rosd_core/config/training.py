@@ -63,6 +63,9 @@ class Distill(Section):
     tail: Literal["bucket", "renormalised"]
     importance_clip: Annotated[float, Field(ge=1)]
     entry_clip: Rate | None
+    token_weight: Literal["one", "decay", "entropy", "divergence", "entropy_or_divergence"]
+    token_decay: Rate
+    token_share: Annotated[float, Field(gt=0, le=1)]
     learning_rate: Rate
     warmup_steps: Annotated[int, Field(ge=0)]
     betas: tuple[Share, Share]

@@ -17,7 +17,7 @@ from rosd_core.losses.chunked import Targets
 from rosd_core.losses.token_losses import LOSSES, LossSettings
 from rosd_core.tables.bfloat16 import from_bfloat16
 
-Rows = Sequence[Mapping[str, Any]]  # of the table scores, see row_types.ScoreRow
+Rows = Sequence[Mapping[str, Any]]  # of the table scores with token_weight, see token_weights
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Batch:
 
     @property
     def weight_N(self) -> torch.Tensor:
-        """The row weight of every supervised token."""
-        weights = [float(row["weight"]) for row in self.rows for _ in row["positions"]]
-        return torch.tensor(weights)
+        """Row weight times token weight of every supervised token."""
+        parts = [float(row["weight"]) * row["token_weight"] for row in self.rows]
+        return torch.from_numpy(np.concatenate(parts)).float()
 
     def column(
         self, name: str, device: torch.device, dtype: torch.dtype = torch.float32

@@ -2,8 +2,9 @@
 supervised tokens alone.
 
 The losses of `losses/token_losses.py` are summed over the supervised tokens of an optimizer step
-and divided by their number, so that the result does not depend on how the step is cut into batches,
-nor on the number of processes.
+and divided by the sum of their token weights (see `token_weights`), which is their number where all
+are 1. So the result does not depend on how the step is cut into batches, nor on the number of
+processes.
 
 Dimension names: N supervised token.
 """
@@ -54,7 +55,8 @@ class Optimization:
 
 @dataclass(frozen=True)
 class StepLog:
-    """What one optimizer step did. `loss` in nats per supervised token.
+    """What one optimizer step did. `loss` in nats per supervised token, the mean by token weight;
+    all else counts supervised tokens alike.
 
     mean_importance and clipped_share are of the importance that the loss applied, which corrects
     for temperature and top_p as well. largest_ratio and stale_kl say how far the student has moved
@@ -93,7 +95,7 @@ class _Sums:
         self.largest = torch.zeros(1, dtype=torch.float64)
 
     def add(self, loss: torch.Tensor, ratios: Ratios, weight_N: torch.Tensor) -> None:
-        """A batch: its loss summed over tokens, and per token the ratios and the row weight."""
+        """A batch: its loss summed over tokens, and per token the ratios and its weight."""
         ratio_N, drift_N = ratios.importance_N.double().cpu(), ratios.drift_N.double().cpu()
         loss = loss.detach().double().cpu()
         importance = LOSSES[self.settings.loss].importance
@@ -110,9 +112,9 @@ class _Sums:
 
 
 def batch_loss(
-    model: PreTrainedModel, batch: Batch, objective: Objective, pad_id: int, tokens: float = 1.0
+    model: PreTrainedModel, batch: Batch, objective: Objective, pad_id: int, scale: float = 1.0
 ) -> tuple[torch.Tensor, Ratios]:
-    """Loss of a batch, summed over its supervised tokens and divided by `tokens`, and its ratios.
+    """Loss of a batch, summed over its supervised tokens and divided by `scale`, and its ratios.
     Within packed_attention where the model can be packed.
     """
     if can_pack(model):
@@ -121,9 +123,7 @@ def batch_loss(
         hidden_NH = padded_hidden(model, batch.student, pad_id)
     targets = collate(batch, objective, hidden_NH.device)
     head = None if objective.teacher is None else objective.teacher.head
-    loss, student_N = head_loss(
-        hidden_NH, head_of(model), targets, objective.settings, head, tokens
-    )
+    loss, student_N = head_loss(hidden_NH, head_of(model), targets, objective.settings, head, scale)
     student_N, start_N = student_N.float(), batch.column("student_logp", hidden_NH.device)
     importance_N = (student_N - targets.behaviour_N).exp()
     return loss, Ratios(importance_N, (student_N - start_N).exp())
@@ -174,6 +174,7 @@ def _step(
 ) -> StepLog:
     """One optimizer step over `rows`."""
     tokens = sum(len(row["positions"]) for row in rows)
+    scale = sum(float(row["token_weight"].sum()) for row in rows)
     sums = _Sums(objective.settings)
     group = optimizer.param_groups[0]
     group["lr"] = rate = optimization.rate(number)
@@ -181,12 +182,13 @@ def _step(
         split_step(rows, optimization.batch_tokens, objective.live_teacher)
     ):
         with low_precision(model.device.type, optimization.autocast):
-            loss, ratios = batch_loss(model, batch, objective, pad_id, tokens)
+            loss, ratios = batch_loss(model, batch, objective, pad_id, scale)
         loss.backward()
-        sums.add(loss.detach().double() * tokens, ratios, batch.weight_N)
+        sums.add(loss.detach().double() * scale, ratios, batch.weight_N)
     norm = _summed_gradients(group["params"], optimization.grad_clip)
     sums.reduce()
-    loss, importance, clipped, stale_kl = (sums.totals / tokens).tolist()
+    loss = sums.totals[0].item() / scale
+    importance, clipped, stale_kl = (sums.totals[1:] / tokens).tolist()
     if not math.isfinite(loss + norm):
         raise RosdError(
             f"step {number}: loss {loss}, gradient norm {norm}: training diverged; "

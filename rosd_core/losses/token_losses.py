@@ -10,7 +10,7 @@
 
 S_t and T_t are the student's and the teacher's next-token distributions, y_t is the sampled token,
 r the weight of its row, rho_t the importance ratio and w_t = min(rho_t, importance_clip). All
-losses are in nats.
+losses are in nats. Where tokens have weights of their own (distill.token_weight), r includes them.
 
     rho_t = S_t(y_t) / b_t(y_t)    b: what was sampled from, after temperature and top_p
     rho_t = S_t(y_t) / S'_t(y_t)   policy_gradient; S': the weights that sampled, at temperature 1
@@ -54,7 +54,7 @@ class TokenInputs:
 
     student_n     of the sampled token
     behaviour_n   of the sampled token, under what it was sampled from (policy_gradient: under S')
-    weight_n      r, the weight of its row
+    weight_n      r, the weight of its row times that of the token
     teacher_n     of the sampled token; None without teacher
     student_nC    of the buckets; None where the loss reads the sampled token alone
     teacher_nC    of the same buckets

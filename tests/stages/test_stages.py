@@ -111,6 +111,19 @@ def test_a_temperature_is_no_staleness(project):
     assert abs(metrics["mean_importance"] - 1) > 1e-4  # this one is of the temperature
 
 
+@pytest.mark.parametrize("name", ["decay", "entropy_or_divergence"])
+def test_another_token_weight_runs_distill_alone(finished, project, name):
+    for folder in ("data", "iterations"):
+        shutil.copytree(finished / folder, project / folder, dirs_exist_ok=True)
+    write_params(project, SMALL | {"distill": SMALL["distill"] | {"token_weight": name}})
+    run_stage(project, "distill", "i1")
+    ours, usual = (
+        json.loads((p / "metrics" / "distill-i1.json").read_text()) for p in (project, finished)
+    )
+    assert ours["supervised_tokens"] == usual["supervised_tokens"]
+    assert ours["first_loss"] != pytest.approx(usual["first_loss"], rel=1e-3)
+
+
 def test_report_wrote_what_dvc_plots_reads(finished):
     accuracy = pl.read_csv(finished / "plots" / "accuracy.csv")
     assert accuracy["iteration"].unique(maintain_order=True).to_list() == ["base", "i1"]
