@@ -28,7 +28,7 @@ from rosd_core.prompts.fit import PromptBuilder
 from rosd_core.prompts.templates import Prompts
 from rosd_core.sampling.engine import Decoding, EngineSettings, open_engine
 from rosd_core.score.inputs import STATUS_COLUMNS, InputReader, supervised_ids
-from rosd_core.score.lift import check_lift, lift_metrics, read_gains
+from rosd_core.score.lift import check_lift, lift_metrics, lift_policy, read_gains
 from rosd_core.score.rows import ScoreSettings, deferred_rows, name_teacher, score_rows
 from rosd_core.score.teacher_accuracy import rows_to_sample, teacher_accuracy, the_one_folder
 from rosd_core.score.token_means import token_means
@@ -67,7 +67,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     metrics |= {"shortened": cut, "tokens": token_means(table)}
     write_json(paths.metrics("score", iteration), metrics)
     warn_shortened("score", cut, len(supervised))
-    if message := check_lift(metrics, p.lift):
+    if message := check_lift(metrics, lift_policy(alignments["teacher_context"], p.lift)):
         print(f"rosd score: {message}", file=sys.stderr)
 
 

@@ -59,11 +59,11 @@ def choose_teacher_context(
     """What the teacher reads beside the problem (idea | peer | reference), or the reason why there
     is nothing to read.
 
-    `reference` falls back to a peer where the data have no solution, as in OPSD. `none`: the loss
-    has no teacher.
+    `reference` falls back to a peer where the data have no solution, as in OPSD. `plain`: it reads
+    the student's own prompt. `none`: the loss has no teacher.
     """
     wanted = settings.teacher_context
-    if wanted == "none" or (wanted == "reference" and has_reference):
+    if wanted in ("plain", "none") or (wanted == "reference" and has_reference):
         return wanted, None
     if wanted in ("peer", "reference"):
         if reflection["peer_id"] is not None:

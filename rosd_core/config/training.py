@@ -9,7 +9,7 @@ from rosd_core.config.section import Positive, Rate, Section, Share
 
 
 class Align(Section):
-    teacher_context: Literal["idea", "peer", "reference", "none"]
+    teacher_context: Literal["idea", "peer", "reference", "plain", "none"]
     mask: Literal["quote", "all"]
     wrong: Literal["use", "skip"]
     correct: Literal["use", "skip"]
@@ -57,8 +57,13 @@ class Lora(Section):
 
 class Distill(Section):
     seed: int
-    loss: Literal["divergence", "skew_kl", "sampled_token", "cross_entropy", "policy_gradient"]
+    loss: Literal[
+        "divergence", "skew_kl", "sampled_token", "cross_entropy", "policy_gradient",
+        "policy_gradient_kl", "fixed_advantage",
+    ]  # fmt: skip
     policy_clip: Annotated[float, Field(gt=0, lt=1)]
+    kl_weight: Annotated[float, Field(ge=0)]
+    unlikely: Annotated[float, Field(gt=0, le=1)]
     alpha: Share
     tail: Literal["bucket", "renormalised"]
     importance_clip: Annotated[float, Field(ge=1)]

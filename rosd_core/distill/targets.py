@@ -51,6 +51,11 @@ class Batch:
         parts = [float(row["weight"]) * row["token_weight"] for row in self.rows]
         return torch.from_numpy(np.concatenate(parts)).float()
 
+    @property
+    def own_weight_N(self) -> torch.Tensor:
+        """The token weight alone."""
+        return torch.from_numpy(np.concatenate([r["token_weight"] for r in self.rows])).float()
+
     def column(
         self, name: str, device: torch.device, dtype: torch.dtype = torch.float32
     ) -> torch.Tensor:
@@ -92,6 +97,7 @@ def collate(batch: Batch, objective: Objective, device: torch.device) -> Targets
         "token_N": sampled_tokens(batch.student).to(device),
         "behaviour_N": batch.column(loss.behaviour, device),
         "weight_N": batch.weight_N.to(device),
+        "own_weight_N": batch.own_weight_N.to(device),
     }
     if loss.needs_teacher and teacher is not None:
         if teacher.live is not None:
@@ -127,5 +133,5 @@ def refuse_unscored(status: Mapping[str, int], loss: str) -> None:
     if LOSSES[loss].needs_teacher and missing:
         raise RosdError(
             f"distill.loss is {loss}, but {missing} rows of scores.parquet have no teacher; "
-            "set align.teacher_context to idea, peer or reference, or another distill.loss."
+            "set align.teacher_context to idea, peer, reference or plain, or another distill.loss."
         )

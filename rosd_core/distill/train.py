@@ -30,7 +30,7 @@ from rosd_core.errors import RosdError
 from rosd_core.forward.packing import can_pack, pack, packed_attention, packed_hidden, padded_hidden
 from rosd_core.losses.head import head_of
 from rosd_core.losses.head_loss import head_loss
-from rosd_core.losses.token_losses import LOSSES, LossSettings
+from rosd_core.losses.token_losses import LOSSES, LossSettings, TokenInputs
 from rosd_core.models.loading import low_precision
 
 
@@ -78,12 +78,17 @@ class StepLog:
 
 @dataclass(frozen=True)
 class Ratios:
-    """Per supervised token (N,): rho of the loss, unclipped, and the drift S(y) / S'(y) of the
-    student from the weights that sampled.
+    """What the loss saw of the sampled tokens, and the drift S(y) / S'(y) of the student from the
+    weights that sampled, (N,).
     """
 
-    importance_N: torch.Tensor
+    tokens: TokenInputs
     drift_N: torch.Tensor
+
+    @property
+    def importance_N(self) -> torch.Tensor:
+        """rho of the loss, unclipped."""
+        return self.tokens.ratio_n
 
 
 class _Sums:
@@ -94,14 +99,13 @@ class _Sums:
         self.totals = torch.zeros(4, dtype=torch.float64)  # loss, importance, clipped, KL
         self.largest = torch.zeros(1, dtype=torch.float64)
 
-    def add(self, loss: torch.Tensor, ratios: Ratios, weight_N: torch.Tensor) -> None:
-        """A batch: its loss summed over tokens, and per token the ratios and its weight."""
-        ratio_N, drift_N = ratios.importance_N.double().cpu(), ratios.drift_N.double().cpu()
-        loss = loss.detach().double().cpu()
+    def add(self, loss: torch.Tensor, ratios: Ratios) -> None:
+        """A batch: its loss summed over tokens, and the ratios of its tokens."""
+        drift_N, loss = ratios.drift_N.double().cpu(), loss.detach().double().cpu()
         importance = LOSSES[self.settings.loss].importance
-        applied_N, clipped_N = importance(ratio_N, weight_N, self.settings)
+        applied_N, clipped_N = importance(ratios.tokens, self.settings)
         kl_N = drift_N - 1 - drift_N.log()
-        sums = [x.double().sum() for x in (applied_N, clipped_N, kl_N)]
+        sums = [x.double().sum().cpu() for x in (applied_N, clipped_N, kl_N)]
         self.totals += torch.stack([loss, *sums])
         self.largest = torch.maximum(self.largest, drift_N.max())
 
@@ -125,8 +129,8 @@ def batch_loss(
     head = None if objective.teacher is None else objective.teacher.head
     loss, student_N = head_loss(hidden_NH, head_of(model), targets, objective.settings, head, scale)
     student_N, start_N = student_N.float(), batch.column("student_logp", hidden_NH.device)
-    importance_N = (student_N - targets.behaviour_N).exp()
-    return loss, Ratios(importance_N, (student_N - start_N).exp())
+    tokens = TokenInputs(student_N, targets.behaviour_N, targets.weight_N)
+    return loss, Ratios(tokens, (student_N - start_N).exp())
 
 
 def train(
@@ -184,7 +188,7 @@ def _step(
         with low_precision(model.device.type, optimization.autocast):
             loss, ratios = batch_loss(model, batch, objective, pad_id, scale)
         loss.backward()
-        sums.add(loss.detach().double() * scale, ratios, batch.weight_N)
+        sums.add(loss.detach().double() * scale, ratios)
     norm = _summed_gradients(group["params"], optimization.grad_clip)
     sums.reduce()
     loss = sums.totals[0].item() / scale

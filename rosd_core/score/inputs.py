@@ -100,7 +100,10 @@ def score_inputs(
         reflection = reflected[alignment["rollout_id"]]
         peer = response.get(reflection["peer_id"])
         problem, positions = by_id[alignment["problem_id"]], alignment["positions"]
-        prompt = teacher_prompt(alignment, problem, reflection["idea"], peer, builder)
+        if alignment["teacher_context"] == "plain":
+            prompt = FittedPrompt([], list(rollout["prompt_ids"]), rollout["shortened"])
+        else:
+            prompt = teacher_prompt(alignment, problem, reflection["idea"], peer, builder)
         inputs.append(
             {
                 "rollout_id": alignment["rollout_id"],

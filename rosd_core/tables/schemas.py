@@ -153,8 +153,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             "teacher_context",
             STR,
             "enum",
-            "what the teacher reads: idea | peer | reference | none (there is no teacher); null "
-            "where skipped",
+            "what the teacher reads: idea | peer | reference | plain (the student's own prompt) | "
+            "none (there is no teacher); null where skipped",
             nullable=True,
         ),
         field(

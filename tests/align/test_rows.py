@@ -103,6 +103,7 @@ NO_REFERENCE = {"has_reference": False}
         (SFT, NOTHING | {"kind": "correct"}, ("none", 0)),
         (SFT, NOTHING, "wrong"),
         (GRPO, NOTHING, ("none", 0)),
+        ({"teacher_context": "plain", "mask": "all"}, NOTHING | {"peer_id": None}, ("plain", 0)),
         (GRPO, NOTHING | {"group": {"advantage": None}}, "no_contrast"),
         ({"weight": "pass_rate"}, {}, ("idea", 4)),
         ({"weight": "pass_rate"}, {"group": {"pass_rate": 0.0}}, "no_contrast"),

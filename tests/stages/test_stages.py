@@ -13,6 +13,7 @@ import time
 import polars as pl
 import pytest
 
+from rosd_core.config.edit import rewrite_method
 from rosd_core.tables.hashing import file_hash, table_hash
 from rosd_core.tables.io import read_table
 from stages.paths import Paths
@@ -122,6 +123,27 @@ def test_another_token_weight_runs_distill_alone(finished, project, name):
     )
     assert ours["supervised_tokens"] == usual["supervised_tokens"]
     assert ours["first_loss"] != pytest.approx(usual["first_loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize("method", ["grpo-kl", "opsa"])
+def test_baselines_run_from_rollouts_on(finished, project, method):
+    shutil.copytree(finished / "data", project / "data", dirs_exist_ok=True)
+    rollouts = Paths(project).table("rollouts", "i1")
+    rollouts.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(Paths(finished).table("rollouts", "i1"), rollouts)
+    file = write_params(project, SMALL)
+    rewrite_method(file, method)
+    for stage in ("reflect", "align", "score", "distill"):
+        run_stage(project, stage, "i1")
+    scores = read_table("scores", Paths(project).table("scores", "i1"))
+    if method == "opsa":
+        assert set(scores["status"]) == {"no_teacher"}
+        return
+    # base is both student and teacher, and both read the same prompt
+    assert scores["teacher_prompt_ids"].equals(scores["prompt_ids"])
+    gap = scores.select("teacher_logp", "student_logp").explode("*")
+    assert (gap["teacher_logp"] - gap["student_logp"]).abs().max() == pytest.approx(0, abs=1e-4)
+    assert scores["divergence"].explode().max() == pytest.approx(0, abs=1e-5)
 
 
 def test_report_wrote_what_dvc_plots_reads(finished):
