@@ -67,6 +67,7 @@ def make_rows(spec: dict[str, Any]) -> list[dict[str, Any]]:
                 "behaviour_logp": np.full(len(positions), -10.0, np.float32),
                 "student_logp": np.full(len(positions), -10.0, np.float32),
                 "weight": 1.0,
+                "token_weight": np.ones(len(positions)),
             }
         )
     return rows
@@ -98,7 +99,8 @@ def our_step(case: str, model: Any, rows: Any, batch_tokens: int) -> Any:
     mix, teacher = ModelMix((MixPart(model),), 0), None
     settings = LossSettings(
         loss="divergence", alpha=0.5, tail="bucket", importance_clip=2.0, entry_clip=None,
-        policy_clip=0.2, support="full" if "full" in case else "student", top_k=TOP_K,
+        policy_clip=0.2, kl_weight=0.04, unlikely=0.2, top_k=TOP_K,
+        support="full" if "full" in case else "student",
     )  # fmt: skip
     if "live" in case:
         teacher = Teacher(mix.head(), mix)

@@ -17,6 +17,7 @@ from rosd_core.distill.optimizer_state import STATE_FILE, state_to_save
 from rosd_core.distill.processes import processes
 from rosd_core.distill.steps import step_rows
 from rosd_core.distill.targets import LEFT_OUT, Objective, refuse_unscored
+from rosd_core.distill.token_weights import TokenWeightSettings, weighted
 from rosd_core.distill.train import Optimization, log_rows, summarise, train
 from rosd_core.forward.teachers import (
     FOLDER,
@@ -52,7 +53,8 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     optimization = Optimization(**p.values_for(Optimization))
     settings = LossSettings(**s.values_for(LossSettings) | p.values_for(LossSettings))
     groups = row_groups("scores", table)
-    rows = ([r for r in rows if r["status"] not in LEFT_OUT] for rows in groups)
+    weighing = TokenWeightSettings(**p.values_for(TokenWeightSettings))
+    rows = (weighted([r for r in g if r["status"] not in LEFT_OUT], weighing) for g in groups)
     steps = step_rows(rows, p.rows_per_step, seed, p.shuffle)
     trained = status.total() - sum(status[name] for name in LEFT_OUT)
     if LOSSES[p.loss].needs_teacher:

@@ -28,9 +28,10 @@ from rosd_core.prompts.fit import PromptBuilder
 from rosd_core.prompts.templates import Prompts
 from rosd_core.sampling.engine import Decoding, EngineSettings, open_engine
 from rosd_core.score.inputs import STATUS_COLUMNS, InputReader, supervised_ids
-from rosd_core.score.lift import check_lift, lift_metrics, read_gains
+from rosd_core.score.lift import check_lift, lift_metrics, lift_policy, read_gains
 from rosd_core.score.rows import ScoreSettings, deferred_rows, name_teacher, score_rows
 from rosd_core.score.teacher_accuracy import rows_to_sample, teacher_accuracy, the_one_folder
+from rosd_core.score.token_means import token_means
 from rosd_core.tables.atomic import write_json
 from rosd_core.tables.io import read_table
 from rosd_core.tables.progress import Report
@@ -63,9 +64,10 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     write_shards("scores", table, supervised, p.shard_rows, opened, where)
     metrics |= lift_metrics(read_gains(table), p.lift_confidence)
     cut = len(supervised) - read_table("scores", table, ["shortened"])["shortened"].null_count()
-    write_json(paths.metrics("score", iteration), metrics | {"shortened": cut})
+    metrics |= {"shortened": cut, "tokens": token_means(table)}
+    write_json(paths.metrics("score", iteration), metrics)
     warn_shortened("score", cut, len(supervised))
-    if message := check_lift(metrics, p.lift):
+    if message := check_lift(metrics, lift_policy(alignments["teacher_context"], p.lift)):
         print(f"rosd score: {message}", file=sys.stderr)
 
 

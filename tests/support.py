@@ -58,7 +58,7 @@ PROMPTS = Prompts(load_params(ROOT / "params.yaml").prompts.only(*FIELDS))
 
 LOSS = LossSettings(
     loss="divergence", alpha=0.5, tail="bucket", importance_clip=2.0, entry_clip=None,
-    policy_clip=0.2, support="student", top_k=16,
+    policy_clip=0.2, kl_weight=0.04, unlikely=0.2, support="student", top_k=16,
 )  # fmt: skip
 
 FIXTURES = ROOT / "tests" / "fixtures" / "data"  # in the layout of the real sets, written for tests

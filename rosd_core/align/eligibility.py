@@ -3,12 +3,11 @@
 Every rollout that is left out gets a skip reason; the table's dictionary lists them.
 """
 
-import statistics
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import polars as pl
 
+from rosd_core.align.weights import ROW_WEIGHTS, Group, advantages
 from rosd_core.tables.row_types import ReflectionRow
 
 
@@ -29,37 +28,14 @@ class AlignSettings:
     fuzzy_threshold: float
 
 
-@dataclass(frozen=True)
-class Group:
-    """What eligibility needs to know of a rollout's problem and group."""
-
-    has_reference: bool
-    all_success: bool
-    advantage: float | None  # of this rollout; None where all rewards of the group are equal
-
-
-def advantages(rewards: Mapping[str, Mapping[str, float]]) -> dict[str, float | None]:
-    """Group-normalised advantage of each rollout, from problem_id -> rollout_id -> reward.
-
-    A = (r - mean of the group) / standard deviation of the group; None where all rewards of a group
-    are equal: there is no contrast to learn from. Source: arXiv 2402.03300 (GRPO), section 4.1.2.
-    """
-    found: dict[str, float | None] = {}
-    for group in rewards.values():
-        values = list(group.values())
-        mean, spread = statistics.fmean(values), statistics.pstdev(values)
-        for rollout_id, reward in group.items():
-            found[rollout_id] = (reward - mean) / spread if spread > 0 else None
-    return found
-
-
 def groups_of(problems: pl.DataFrame, rollouts: pl.DataFrame) -> dict[str, Group]:
     """The group facts of every rollout, by rollout_id."""
     has_reference = {
         problem_id: solution is not None
         for problem_id, solution in problems.select("problem_id", "solution").iter_rows()
     }
-    missed = set(rollouts.filter(~pl.col("success"))["problem_id"])
+    passed = rollouts.group_by("problem_id").agg(pl.col("success").mean())
+    pass_rate = dict(passed.iter_rows())
     rewards: dict[str, dict[str, float]] = {}
     columns = rollouts.select("problem_id", "rollout_id", "reward")
     for problem_id, rollout_id, reward in columns.iter_rows():
@@ -67,16 +43,14 @@ def groups_of(problems: pl.DataFrame, rollouts: pl.DataFrame) -> dict[str, Group
     gains = advantages(rewards)
     return {
         rollout_id: Group(
-            has_reference.get(problem_id, False), problem_id not in missed, gains[rollout_id]
+            has_reference=has_reference.get(problem_id, False),
+            all_success=pass_rate[problem_id] == 1,
+            advantage=gains[rollout_id],
+            pass_rate=pass_rate[problem_id],
         )
         for problem_id, group in rewards.items()
         for rollout_id in group
     }
-
-
-def row_weight(settings: AlignSettings, group: Group) -> float | None:
-    """The row's weight in the loss: 1, or its advantage."""
-    return 1.0 if settings.weight == "one" else group.advantage
 
 
 def choose_teacher_context(
@@ -85,11 +59,11 @@ def choose_teacher_context(
     """What the teacher reads beside the problem (idea | peer | reference), or the reason why there
     is nothing to read.
 
-    `reference` falls back to a peer where the data have no solution, as in OPSD. `none`: the loss
-    has no teacher.
+    `reference` falls back to a peer where the data have no solution, as in OPSD. `plain`: it reads
+    the student's own prompt. `none`: the loss has no teacher.
     """
     wanted = settings.teacher_context
-    if wanted == "none" or (wanted == "reference" and has_reference):
+    if wanted in ("plain", "none") or (wanted == "reference" and has_reference):
         return wanted, None
     if wanted in ("peer", "reference"):
         if reflection["peer_id"] is not None:
@@ -103,7 +77,7 @@ def choose_teacher_context(
 
 def _excluded(reflection: ReflectionRow, group: Group, settings: AlignSettings) -> str | None:
     """The reason why the params leave this rollout out, if they do."""
-    if row_weight(settings, group) is None:
+    if ROW_WEIGHTS[settings.weight](group) is None:
         return "no_contrast"
     if reflection["kind"] == "wrong":
         return "wrong" if settings.wrong == "skip" else None

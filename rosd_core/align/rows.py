@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rosd_core.align.eligibility import AlignSettings, Group, eligibility, row_weight
+from rosd_core.align.eligibility import AlignSettings, eligibility
 from rosd_core.align.find_quote import FoundQuote, find_quote
 from rosd_core.align.mask import (
     end_of_step,
@@ -15,6 +15,7 @@ from rosd_core.align.mask import (
     skipped_tokens,
     supervised_tokens,
 )
+from rosd_core.align.weights import ROW_WEIGHTS, Group
 from rosd_core.reflect.parse import without_quotes
 from rosd_core.tables.row_types import AlignmentRow, QuotePlace, ReflectionRow, RolloutRow
 
@@ -36,7 +37,7 @@ def align_row(
     `spans: spans` alone does without the first, since it supervises nothing but quotes. Of all of
     them, the tokens that `skip_thinking` and `skip_first` name are left out.
     """
-    row = _new_row(reflection, rollout, len(spans_T2), row_weight(settings, group))
+    row = _new_row(reflection, rollout, len(spans_T2), ROW_WEIGHTS[settings.weight](group))
     context, reason = eligibility(reflection, group, settings)
     if context is None:
         return _skip(row, reason)

@@ -60,6 +60,22 @@ METHODS: dict[str, dict[str, str | bool]] = {
         "align.weight": "advantage",
         "distill.loss": "policy_gradient",
     },
+    "grpo-kl": {
+        "reflect.enabled": False,
+        "align.teacher_context": "plain",
+        "align.mask": "all",
+        "align.wrong": "use",
+        "align.weight": "advantage",
+        "distill.loss": "policy_gradient_kl",
+    },
+    "opsa": {
+        "reflect.enabled": False,
+        "align.teacher_context": "none",
+        "align.mask": "all",
+        "align.wrong": "use",
+        "align.weight": "one",
+        "distill.loss": "fixed_advantage",
+    },
 }
 
 

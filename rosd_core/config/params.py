@@ -138,6 +138,17 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _token_weights_need_columns(self) -> "Params":
+        name, targets = self.distill.token_weight, self.score.targets
+        unscored = targets == "none" or self.align.teacher_context == "none"
+        if name not in ("one", "decay") and unscored:
+            raise ValueError(
+                f"distill.token_weight {name} reads columns of scores.parquet that are empty with "
+                "score.targets none, and with align.teacher_context none; change one of the three"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _each_iteration_starts_from_an_earlier_one(self) -> "Params":
         seen = ["base"]
         for key, item in self.loop.items():

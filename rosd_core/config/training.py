@@ -9,12 +9,12 @@ from rosd_core.config.section import Positive, Rate, Section, Share
 
 
 class Align(Section):
-    teacher_context: Literal["idea", "peer", "reference", "none"]
+    teacher_context: Literal["idea", "peer", "reference", "plain", "none"]
     mask: Literal["quote", "all"]
     wrong: Literal["use", "skip"]
     correct: Literal["use", "skip"]
     all_success: Literal["use", "skip"]
-    weight: Literal["one", "advantage"]
+    weight: Literal["one", "advantage", "pass_rate"]
     quote_not_found: Literal["drop", "whole", "from_first_difference"]
     spans: Literal["first_to_end", "spans", "first_to_end_of_step"]
     skip_thinking: bool
@@ -60,12 +60,20 @@ class Lora(Adapter):
 
 class Distill(Section):
     seed: int
-    loss: Literal["divergence", "skew_kl", "sampled_token", "cross_entropy", "policy_gradient"]
+    loss: Literal[
+        "divergence", "skew_kl", "sampled_token", "cross_entropy", "policy_gradient",
+        "policy_gradient_kl", "fixed_advantage",
+    ]  # fmt: skip
     policy_clip: Annotated[float, Field(gt=0, lt=1)]
+    kl_weight: Annotated[float, Field(ge=0)]
+    unlikely: Annotated[float, Field(gt=0, le=1)]
     alpha: Share
     tail: Literal["bucket", "renormalised"]
     importance_clip: Annotated[float, Field(ge=1)]
     entry_clip: Rate | None
+    token_weight: Literal["one", "decay", "entropy", "divergence", "entropy_or_divergence"]
+    token_decay: Rate
+    token_share: Annotated[float, Field(gt=0, le=1)]
     learning_rate: Rate
     warmup_steps: Annotated[int, Field(ge=0)]
     betas: tuple[Share, Share]

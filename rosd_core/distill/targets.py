@@ -17,7 +17,7 @@ from rosd_core.losses.chunked import Targets
 from rosd_core.losses.token_losses import LOSSES, LossSettings
 from rosd_core.tables.bfloat16 import from_bfloat16
 
-Rows = Sequence[Mapping[str, Any]]  # of the table scores, see row_types.ScoreRow
+Rows = Sequence[Mapping[str, Any]]  # of the table scores with token_weight, see token_weights
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,14 @@ class Batch:
 
     @property
     def weight_N(self) -> torch.Tensor:
-        """The row weight of every supervised token."""
-        weights = [float(row["weight"]) for row in self.rows for _ in row["positions"]]
-        return torch.tensor(weights)
+        """Row weight times token weight of every supervised token."""
+        parts = [float(row["weight"]) * row["token_weight"] for row in self.rows]
+        return torch.from_numpy(np.concatenate(parts)).float()
+
+    @property
+    def own_weight_N(self) -> torch.Tensor:
+        """The token weight alone."""
+        return torch.from_numpy(np.concatenate([r["token_weight"] for r in self.rows])).float()
 
     def column(
         self, name: str, device: torch.device, dtype: torch.dtype = torch.float32
@@ -92,6 +97,7 @@ def collate(batch: Batch, objective: Objective, device: torch.device) -> Targets
         "token_N": sampled_tokens(batch.student).to(device),
         "behaviour_N": batch.column(loss.behaviour, device),
         "weight_N": batch.weight_N.to(device),
+        "own_weight_N": batch.own_weight_N.to(device),
     }
     if loss.needs_teacher and teacher is not None:
         if teacher.live is not None:
@@ -127,5 +133,5 @@ def refuse_unscored(status: Mapping[str, int], loss: str) -> None:
     if LOSSES[loss].needs_teacher and missing:
         raise RosdError(
             f"distill.loss is {loss}, but {missing} rows of scores.parquet have no teacher; "
-            "set align.teacher_context to idea, peer or reference, or another distill.loss."
+            "set align.teacher_context to idea, peer, reference or plain, or another distill.loss."
         )

@@ -2,8 +2,9 @@
 supervised tokens alone.
 
 The losses of `losses/token_losses.py` are summed over the supervised tokens of an optimizer step
-and divided by their number, so that the result does not depend on how the step is cut into batches,
-nor on the number of processes.
+and divided by the sum of their token weights (see `token_weights`), which is their number where all
+are 1. So the result does not depend on how the step is cut into batches, nor on the number of
+processes.
 
 Dimension names: N supervised token.
 """
@@ -29,7 +30,7 @@ from rosd_core.errors import RosdError
 from rosd_core.forward.packing import can_pack, pack, packed_attention, packed_hidden, padded_hidden
 from rosd_core.losses.head import head_of
 from rosd_core.losses.head_loss import head_loss
-from rosd_core.losses.token_losses import LOSSES, LossSettings
+from rosd_core.losses.token_losses import LOSSES, LossSettings, TokenInputs
 from rosd_core.models.loading import low_precision
 
 
@@ -54,7 +55,8 @@ class Optimization:
 
 @dataclass(frozen=True)
 class StepLog:
-    """What one optimizer step did. `loss` in nats per supervised token.
+    """What one optimizer step did. `loss` in nats per supervised token, the mean by token weight;
+    all else counts supervised tokens alike.
 
     mean_importance and clipped_share are of the importance that the loss applied, which corrects
     for temperature and top_p as well. largest_ratio and stale_kl say how far the student has moved
@@ -76,12 +78,17 @@ class StepLog:
 
 @dataclass(frozen=True)
 class Ratios:
-    """Per supervised token (N,): rho of the loss, unclipped, and the drift S(y) / S'(y) of the
-    student from the weights that sampled.
+    """What the loss saw of the sampled tokens, and the drift S(y) / S'(y) of the student from the
+    weights that sampled, (N,).
     """
 
-    importance_N: torch.Tensor
+    tokens: TokenInputs
     drift_N: torch.Tensor
+
+    @property
+    def importance_N(self) -> torch.Tensor:
+        """rho of the loss, unclipped."""
+        return self.tokens.ratio_n
 
 
 class _Sums:
@@ -92,14 +99,13 @@ class _Sums:
         self.totals = torch.zeros(4, dtype=torch.float64)  # loss, importance, clipped, KL
         self.largest = torch.zeros(1, dtype=torch.float64)
 
-    def add(self, loss: torch.Tensor, ratios: Ratios, weight_N: torch.Tensor) -> None:
-        """A batch: its loss summed over tokens, and per token the ratios and the row weight."""
-        ratio_N, drift_N = ratios.importance_N.double().cpu(), ratios.drift_N.double().cpu()
-        loss = loss.detach().double().cpu()
+    def add(self, loss: torch.Tensor, ratios: Ratios) -> None:
+        """A batch: its loss summed over tokens, and the ratios of its tokens."""
+        drift_N, loss = ratios.drift_N.double().cpu(), loss.detach().double().cpu()
         importance = LOSSES[self.settings.loss].importance
-        applied_N, clipped_N = importance(ratio_N, weight_N, self.settings)
+        applied_N, clipped_N = importance(ratios.tokens, self.settings)
         kl_N = drift_N - 1 - drift_N.log()
-        sums = [x.double().sum() for x in (applied_N, clipped_N, kl_N)]
+        sums = [x.double().sum().cpu() for x in (applied_N, clipped_N, kl_N)]
         self.totals += torch.stack([loss, *sums])
         self.largest = torch.maximum(self.largest, drift_N.max())
 
@@ -110,9 +116,9 @@ class _Sums:
 
 
 def batch_loss(
-    model: PreTrainedModel, batch: Batch, objective: Objective, pad_id: int, tokens: float = 1.0
+    model: PreTrainedModel, batch: Batch, objective: Objective, pad_id: int, scale: float = 1.0
 ) -> tuple[torch.Tensor, Ratios]:
-    """Loss of a batch, summed over its supervised tokens and divided by `tokens`, and its ratios.
+    """Loss of a batch, summed over its supervised tokens and divided by `scale`, and its ratios.
     Within packed_attention where the model can be packed.
     """
     if can_pack(model):
@@ -121,12 +127,10 @@ def batch_loss(
         hidden_NH = padded_hidden(model, batch.student, pad_id)
     targets = collate(batch, objective, hidden_NH.device)
     head = None if objective.teacher is None else objective.teacher.head
-    loss, student_N = head_loss(
-        hidden_NH, head_of(model), targets, objective.settings, head, tokens
-    )
+    loss, student_N = head_loss(hidden_NH, head_of(model), targets, objective.settings, head, scale)
     student_N, start_N = student_N.float(), batch.column("student_logp", hidden_NH.device)
-    importance_N = (student_N - targets.behaviour_N).exp()
-    return loss, Ratios(importance_N, (student_N - start_N).exp())
+    tokens = TokenInputs(student_N, targets.behaviour_N, targets.weight_N)
+    return loss, Ratios(tokens, (student_N - start_N).exp())
 
 
 def train(
@@ -174,6 +178,7 @@ def _step(
 ) -> StepLog:
     """One optimizer step over `rows`."""
     tokens = sum(len(row["positions"]) for row in rows)
+    scale = sum(float(row["token_weight"].sum()) for row in rows)
     sums = _Sums(objective.settings)
     group = optimizer.param_groups[0]
     group["lr"] = rate = optimization.rate(number)
@@ -181,12 +186,13 @@ def _step(
         split_step(rows, optimization.batch_tokens, objective.live_teacher)
     ):
         with low_precision(model.device.type, optimization.autocast):
-            loss, ratios = batch_loss(model, batch, objective, pad_id, tokens)
+            loss, ratios = batch_loss(model, batch, objective, pad_id, scale)
         loss.backward()
-        sums.add(loss.detach().double() * tokens, ratios, batch.weight_N)
+        sums.add(loss.detach().double() * scale, ratios)
     norm = _summed_gradients(group["params"], optimization.grad_clip)
     sums.reduce()
-    loss, importance, clipped, stale_kl = (sums.totals / tokens).tolist()
+    loss = sums.totals[0].item() / scale
+    importance, clipped, stale_kl = (sums.totals[1:] / tokens).tolist()
     if not math.isfinite(loss + norm):
         raise RosdError(
             f"step {number}: loss {loss}, gradient norm {norm}: training diverged; "

@@ -38,6 +38,7 @@ class Targets:
     teacher_NK: torch.Tensor | None = None
     tail_N: torch.Tensor | None = None
     hidden_NH: torch.Tensor | None = None
+    own_weight_N: torch.Tensor | None = None
 
     def chunk(self, at: slice) -> "Targets":
         given = {name: value for name, value in vars(self).items() if value is not None}
@@ -121,8 +122,9 @@ def _whole_vocabulary(
         student_n = student_nV.gather(1, token_n1).squeeze(1)
         teacher_n = teacher_nV.gather(1, token_n1).squeeze(1)
         inputs = TokenInputs(
-            student_n, targets.behaviour_N, targets.weight_N, teacher_n, student_nV, teacher_nV
-        )
+            student_n, targets.behaviour_N, targets.weight_N, teacher_n, student_nV, teacher_nV,
+            targets.own_weight_N,
+        )  # fmt: skip
         loss_n = entry.function(inputs, settings)
         slope_nV = torch.autograd.grad(loss_n.sum(), leaf_nV)[0] if gradient else None
     return ChunkLoss(loss_n.detach(), student_n.detach(), slope_nV)
@@ -188,7 +190,7 @@ def _inputs(picked: _Picked, targets: Targets, settings: LossSettings) -> TokenI
             teacher_nC = with_tail(targets.teacher_NK, targets.tail_N)
     return TokenInputs(
         picked.student_n1.squeeze(1), targets.behaviour_N, targets.weight_N, targets.teacher_N,
-        student_nC, teacher_nC,
+        student_nC, teacher_nC, targets.own_weight_N,
     )  # fmt: skip
 
 

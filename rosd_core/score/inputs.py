@@ -34,7 +34,8 @@ HINTS = {
     "first_quote_not_found": "Reflections quote several places, the first of them inexactly: set "
     "reflect.contract or align.quote_not_found.",
     "lone_success": "No group has two correct responses: raise rollout.group_size.",
-    "no_contrast": "All responses of a group have the same reward: raise rollout.group_size.",
+    "no_contrast": "All responses of a group have the same reward, or all succeed, or none: raise "
+    "rollout.group_size.",
     "no_token": "See align.skip_thinking and align.skip_first.",
     "wrong": "See align.wrong.",
     "correct": "See align.correct.",
@@ -99,7 +100,10 @@ def score_inputs(
         reflection = reflected[alignment["rollout_id"]]
         peer = response.get(reflection["peer_id"])
         problem, positions = by_id[alignment["problem_id"]], alignment["positions"]
-        prompt = teacher_prompt(alignment, problem, reflection["idea"], peer, builder)
+        if alignment["teacher_context"] == "plain":
+            prompt = FittedPrompt([], list(rollout["prompt_ids"]), rollout["shortened"])
+        else:
+            prompt = teacher_prompt(alignment, problem, reflection["idea"], peer, builder)
         inputs.append(
             {
                 "rollout_id": alignment["rollout_id"],

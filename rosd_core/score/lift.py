@@ -13,7 +13,7 @@ negative lift teaches the student its errors.
 Dimension names: P problem.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,13 @@ def read_gains(scores: Path) -> pl.DataFrame:
     rows = pl.scan_parquet(scores).filter(tokens > 0)
     gains = rows.select("problem_id", "kind", (gain / tokens).alias("gain"))
     return gains.collect(engine="streaming")
+
+
+def lift_policy(contexts: Iterable[str | None], policy: str) -> str:
+    """`off` where the teacher reads the student's own prompt (`plain`) in all rows, else `policy`:
+    such a teacher is an anchor that the student starts from, with a lift of 0 up to rounding.
+    """
+    return "off" if {name for name in contexts if name is not None} == {"plain"} else policy
 
 
 def drop_negative(rows: Sequence[ScoreRow]) -> None:

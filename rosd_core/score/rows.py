@@ -40,6 +40,7 @@ def unscored(row: ScoreInput, status: str, support: str) -> ScoreRow:
         "support_logp": (),
         "tail_logp": (),
         "divergence": (),
+        "student_entropy": (),
         "teacher_hidden": None,
         "support": support,
         "status": status,
@@ -121,10 +122,10 @@ def _fill(
         return [part.numpy() for part in column_N.cpu().split(sizes)]
 
     student, teacher = split(found.student_N), split(found.teacher_N)
-    divergence = split(found.divergence_N)
+    divergence, entropy = split(found.divergence_N), split(found.entropy_N)
     for n, row in enumerate(rows):
         row["student_logp"], row["teacher_logp"] = student[n], teacher[n]
-        row["divergence"] = divergence[n]
+        row["divergence"], row["student_entropy"] = divergence[n], entropy[n]
     if targets == "hidden":
         for row, hidden_nH in zip(rows, teacher_NH.split(sizes), strict=True):
             row["teacher_hidden"] = to_bfloat16(hidden_nH)

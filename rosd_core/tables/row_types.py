@@ -115,6 +115,7 @@ class ScoreRow(ScoreInput):
     support_logp: FloatMatrix
     tail_logp: Floats
     divergence: Floats
+    student_entropy: Floats
     teacher_hidden: bytes | None
     support: str
     status: str

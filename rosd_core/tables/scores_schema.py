@@ -58,6 +58,13 @@ SCORES = schema(
         "N: JSD(alpha=0.5) of student and teacher on support and tail",
     ),
     field(
+        "student_entropy",
+        LOGPS,
+        "nats",
+        "N: entropy of the student's next-token distribution over the whole vocabulary, at "
+        "temperature 1; empty where nothing is scored",
+    ),
+    field(
         "teacher_hidden",
         pa.large_binary(),
         "bfloat16",

@@ -1,14 +1,16 @@
 """Eligibility, mask and fallback of rows."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from rosd_core.align.eligibility import AlignSettings, Group, advantages
+from rosd_core.align.eligibility import AlignSettings
 from rosd_core.align.metrics import alignment_metrics
 from rosd_core.align.rows import align_row
 from rosd_core.align.token_spans import character_spans
+from rosd_core.align.weights import Group
 
 # "a=1" NL "b=2" NL "c=3" END, one token per character and an end token: 12 tokens
 RESPONSE = "a=1\nb=2\nc=3"
@@ -27,7 +29,7 @@ SETTINGS = AlignSettings(
     weight="one", quote_not_found="drop", spans="first_to_end", skip_thinking=False,
     skip_first=0, fuzzy_threshold=101,
 )  # fmt: skip
-GROUP = Group(has_reference=True, all_success=False, advantage=0.5)
+GROUP = Group(has_reference=True, all_success=False, advantage=0.5, pass_rate=0.25)
 
 
 def reflection(**changes) -> Any:
@@ -101,7 +103,11 @@ NO_REFERENCE = {"has_reference": False}
         (SFT, NOTHING | {"kind": "correct"}, ("none", 0)),
         (SFT, NOTHING, "wrong"),
         (GRPO, NOTHING, ("none", 0)),
+        ({"teacher_context": "plain", "mask": "all"}, NOTHING | {"peer_id": None}, ("plain", 0)),
         (GRPO, NOTHING | {"group": {"advantage": None}}, "no_contrast"),
+        ({"weight": "pass_rate"}, {}, ("idea", 4)),
+        ({"weight": "pass_rate"}, {"group": {"pass_rate": 0.0}}, "no_contrast"),
+        ({"weight": "pass_rate"}, {"kind": "correct", "group": {"pass_rate": 1.0}}, "no_contrast"),
         ({}, NOTHING, "disabled"),
         ({"correct": "skip"}, {"kind": "correct", "quotes": []}, "correct"),
         (
@@ -123,13 +129,9 @@ def test_methods_are_settings_of_context_and_mask(settings, changes, expected):
         assert (row["teacher_context"], row["first_token"]) == expected
 
 
-def test_advantages_by_hand():
-    # rewards 1, 0, 0, 0: mean 1/4, variance (9 + 1 + 1 + 1) / 16 / 4 = 3/16
-    found = advantages({"p": {"a": 1.0, "b": 0.0, "c": 0.0, "d": 0.0}, "q": {"e": 1.0, "f": 1.0}})
-    assert found["a"] == pytest.approx(0.75 / (3 / 16) ** 0.5)
-    assert found["b"] == pytest.approx(-0.25 / (3 / 16) ** 0.5)
-    assert (found["e"], found["f"]) == (None, None)
+def test_the_row_carries_its_weight():
     assert align(settings=GRPO)["weight"] == 0.5
+    assert align(settings={"weight": "pass_rate"})["weight"] == pytest.approx(math.sqrt(3) / 4)
     assert align()["weight"] == 1.0
 
 

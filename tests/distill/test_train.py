@@ -2,6 +2,7 @@ import copy
 import math
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -39,6 +40,7 @@ def rows(count=8, vocabulary=20):
                 "behaviour_logp": [-3.0] * width,
                 "student_logp": [-3.0] * width,
                 "weight": 1.0,
+                "token_weight": np.ones(width),
                 "status": "scored",
                 "support_ids": [[3, 4, 5]] * width,
                 "support_logp": logp[:, :3].tolist(),
@@ -75,7 +77,8 @@ def test_the_loss_by_hand(tiny):
     row = {
         "problem_id": "p", "prompt_ids": [5, 6], "response_ids": [7, 8], "positions": [1],
         "behaviour_logp": [-50.0], "student_logp": [-50.0],
-        "weight": 1.0, "support_ids": [[9]], "support_logp": [[math.log(0.25)]],
+        "weight": 1.0, "token_weight": np.ones(1),
+        "support_ids": [[9]], "support_logp": [[math.log(0.25)]],
         "tail_logp": [math.log(0.75)], "teacher_logp": [-1.0],
     }  # fmt: skip
     with torch.no_grad():
@@ -124,6 +127,7 @@ def test_the_prefix_has_no_influence_but_as_context(tiny):
         "support_logp",
         "tail_logp",
         "teacher_logp",
+        "token_weight",
     ):
         data[0][name] = data[0][name][-keep:]
     model = copy.deepcopy(tiny)
@@ -234,6 +238,49 @@ def test_a_divergence_needs_a_teacher():
         refuse_unscored({"too_long": 2, "negative_lift": 1}, "divergence")
 
 
+def test_a_loss_is_the_mean_by_token_weight(tiny):
+    """Cross-entropy of two rows with weights 1, 1/2, 1/4, ... and row weights 2 and 1."""
+    data = rows(2)
+    for row, r in zip(data, (2.0, 1.0), strict=True):
+        row |= {"weight": r, "token_weight": 0.5 ** np.arange(len(row["positions"]))}
+    summed = sum(
+        row["weight"] * 0.5**n * -logp for row in data for n, logp in enumerate(logp_of(tiny, row))
+    )
+    # both rows have three tokens: the sum of weights is 2 (1 + 1/2 + 1/4) = 7/2; r is not in it
+    assert [len(row["positions"]) for row in data] == [3, 3]
+    (log,), _ = run(copy.deepcopy(tiny), [data], None, replace(LOSS, loss="cross_entropy"))
+    assert log.loss == pytest.approx(summed / 3.5, rel=1e-4)
+    assert log.tokens == 6
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 25])
+def test_batches_do_not_change_a_weighted_step(tiny, batch_tokens):
+    data = [row | {"token_weight": 0.5 ** np.arange(len(row["positions"]))} for row in rows()]
+    whole, logs, _ = trained(tiny, data)
+    cut, cut_logs, _ = trained(tiny, data, batch_tokens=batch_tokens)
+    assert torch.allclose(weights(whole), weights(cut), atol=1e-5)
+    assert [log.loss for log in logs] == pytest.approx([log.loss for log in cut_logs], abs=1e-6)
+
+
+def test_a_masked_token_is_as_if_it_were_not_supervised(tiny):
+    """Rows of which the first token has weight 0, and rows without that token."""
+    masked, without = rows(), rows()
+    for row in masked:
+        row["token_weight"][0] = 0
+    for row in without:
+        for name in PER_TOKEN:
+            row[name] = row[name][1:]
+    one, other = (trained(tiny, data) for data in (masked, without))
+    assert torch.allclose(weights(one[0]), weights(other[0]), atol=1e-5)
+    assert [log.loss for log in one[1]] == pytest.approx([log.loss for log in other[1]], rel=1e-4)
+
+
+PER_TOKEN = (
+    "positions", "behaviour_logp", "student_logp", "token_weight", "support_ids", "support_logp",
+    "tail_logp", "teacher_logp",
+)  # fmt: skip
+
+
 def test_steps_shuffle_within_a_group_and_cut_across_groups():
     data = rows(8)
     for n, row in enumerate(data):
@@ -290,7 +337,7 @@ def test_staleness_by_hand(tiny):
     logp = logp_of(tiny, row)
     start = [logp[0] - math.log(2), logp[1] - math.log(4)]
     row |= {"student_logp": start, "behaviour_logp": [x + math.log(2) for x in start]}
-    stored = ("support_ids", "support_logp", "tail_logp", "teacher_logp")
+    stored = ("support_ids", "support_logp", "tail_logp", "teacher_logp", "token_weight")
     row |= {name: row[name][:2] for name in stored}
     model = copy.deepcopy(tiny)
     (log,), _ = run(model, [[row]], None, replace(LOSS, importance_clip=2.5))
@@ -306,7 +353,7 @@ def test_what_the_loss_clips_is_counted(tiny):
     row["positions"] = [0, 1]
     logp = logp_of(tiny, row)
     row |= {"behaviour_logp": [logp[0] - math.log(2), logp[1] - math.log(4)], "student_logp": logp}
-    stored = ("support_ids", "support_logp", "tail_logp", "teacher_logp")
+    stored = ("support_ids", "support_logp", "tail_logp", "teacher_logp", "token_weight")
     row |= {name: row[name][:2] for name in stored}
     model = copy.deepcopy(tiny)
     (log,), _ = run(model, [[row]], None, replace(LOSS, importance_clip=2.5))

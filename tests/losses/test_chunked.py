@@ -37,7 +37,9 @@ def problem(seed=0, dtype=torch.float64):
     logp = (hidden @ weight.t() + bias).log_softmax(-1).gather(1, token.unsqueeze(1)).squeeze(1)
     behaviour = logp + torch.tensor([0.0, -1, 1, 0.1, -0.1, -2, 2], dtype=dtype)
     weights = torch.tensor([1.0, 2, -1, 1, 0.5, 1, 1], dtype=dtype)
-    return hidden, Head(weight, bias), teacher_hidden, teacher, Targets(token, behaviour, weights)
+    own = torch.tensor([1.0, 0.5, 1, 0, 0.5, 1, 1], dtype=dtype)
+    targets = Targets(token, behaviour, weights, own_weight_N=own)
+    return hidden, Head(weight, bias), teacher_hidden, teacher, targets
 
 
 def distance(s, t, settings):
@@ -59,10 +61,17 @@ def naive(hidden, own, teacher_hidden, teacher, targets, settings, support=None)
     ratio = (token - targets.behaviour_N).exp()
     if settings.loss == "cross_entropy":
         return (-targets.weight_N * token).sum()
-    if settings.loss == "policy_gradient":
+    if settings.loss in ("policy_gradient", "policy_gradient_kl", "fixed_advantage"):
         r = targets.weight_N
+        if settings.loss == "fixed_advantage":
+            r = torch.where(targets.behaviour_N.exp() < settings.unlikely, -r, 0)
         low, high = 1 - settings.policy_clip, 1 + settings.policy_clip
-        return -torch.minimum(ratio * r, ratio.clamp(low, high) * r).sum()
+        gained = torch.minimum(ratio * r, ratio.clamp(low, high) * r).sum()
+        if settings.loss != "policy_gradient_kl":
+            return -gained
+        other = t.gather(1, targets.token_N.unsqueeze(1)).squeeze(1)
+        k3 = (other - token).exp() - (other - token) - 1
+        return -gained + settings.kl_weight * (targets.own_weight_N * k3).sum()
     weight = targets.weight_N * ratio.detach().clamp(max=settings.importance_clip)
     if settings.loss == "sampled_token":
         gain = t.gather(1, targets.token_N.unsqueeze(1)).squeeze(1) - token.detach()
@@ -89,6 +98,10 @@ CASES = [
 ]  # fmt: skip
 CASES += [
     loss_settings(loss=loss) for loss in ("cross_entropy", "policy_gradient", "sampled_token")
+]
+CASES += [
+    loss_settings(loss="policy_gradient_kl", kl_weight=0.3),
+    loss_settings(loss="fixed_advantage", unlikely=0.05),
 ]
 
 

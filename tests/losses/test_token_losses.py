@@ -6,6 +6,8 @@ from typing import get_args
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rosd_core.config.training import Distill
 from rosd_core.losses.token_losses import LOSSES, TokenInputs
@@ -97,12 +99,17 @@ WEIGHTS = torch.tensor([1.0, -1, 1, 1, -1])
         ("sampled_token", [0.5, 0.5, 1.1, 2, 2], [False, False, False, True, True]),
         # policy_clip 0.2 clips 3 where the row is praised, and 0.5 where it is blamed
         ("policy_gradient", [0.5, 0.5, 1.1, 3, 3], [False, True, False, True, False]),
+        ("policy_gradient_kl", [0.5, 0.5, 1.1, 3, 3], [False, True, False, True, False]),
+        # probabilities of 0.1 when sampled are unlikely, so signs turn round
+        ("fixed_advantage", [0.5, 0.5, 1.1, 3, 3], [True, False, False, False, True]),
         # it does not depend on how its tokens were sampled
         ("cross_entropy", [1, 1, 1, 1, 1], [False] * 5),
     ],
 )
 def test_what_is_applied_and_what_is_clipped(name, applied, clipped):
-    found = LOSSES[name].importance(RATIOS, WEIGHTS, replace(LOSS, loss=name))
+    behaviour = torch.full((5,), 0.1).log()
+    tokens = TokenInputs(behaviour + RATIOS.log(), behaviour, WEIGHTS)
+    found = LOSSES[name].importance(tokens, replace(LOSS, loss=name))
     assert found[0].tolist() == pytest.approx(applied)
     assert found[1].tolist() == clipped
 
@@ -110,7 +117,7 @@ def test_what_is_applied_and_what_is_clipped(name, applied, clipped):
 def test_a_clipped_token_of_the_policy_gradient_has_no_gradient():
     for ratio, weight in zip(RATIOS.tolist(), WEIGHTS.tolist(), strict=True):
         tokens = inputs(behaviour=0.5 / ratio, weight=weight)
-        _, clipped = LOSSES["policy_gradient"].importance(tokens.ratio_n, tokens.weight_n, LOSS)
+        _, clipped = LOSSES["policy_gradient"].importance(tokens, LOSS)
         assert (gradient("policy_gradient", tokens).abs().max() == 0) == bool(clipped)
 
 
@@ -122,7 +129,44 @@ def gradient(name: str, tokens: TokenInputs) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_moves_the_student(name):
-    assert gradient(name, inputs()).abs().max() > 0
+    assert gradient(name, inputs(student=0.15, behaviour=0.15)).abs().max() > 0
+
+
+def test_a_policy_gradient_with_an_anchor_by_hand():
+    # S = 1/2, T = 1/4: k3 = 1/2 - ln(1/2) - 1 = ln 2 - 1/2; the policy gradient is -rho r = -3
+    k3 = LOG2 - 0.5
+    found = value("policy_gradient_kl", inputs(weight=3.0), kl_weight=0.5)
+    assert found == pytest.approx(-3 + 0.5 * k3, abs=1e-6)
+    # r = 3 is a row weight of 6 times the token's own of 1/2, which scales the anchor alone
+    own = replace(inputs(weight=3.0), own_weight_n=torch.tensor([0.5]))
+    assert value("policy_gradient_kl", own, kl_weight=0.5) == pytest.approx(
+        -3 + 0.25 * k3, abs=1e-6
+    )
+    # gradient by log S of k3: 1 - T/S = 1/2, of rho r: 3
+    slope = gradient("policy_gradient_kl", inputs(weight=3.0))[0, 0].item()
+    assert slope == pytest.approx(-3 + LOSS.kl_weight / 2, abs=1e-6)
+
+
+@given(st.floats(0.001, 0.999), st.floats(0.001, 0.999))
+def test_an_anchor_is_never_negative(student, teacher):
+    tokens = inputs(student=student, behaviour=student, weight=0.0, teacher=teacher)
+    assert value("policy_gradient_kl", tokens, kl_weight=1.0) >= -1e-6
+    same = inputs(student=student, behaviour=student, weight=0.0, teacher=student)
+    assert value("policy_gradient_kl", same, kl_weight=1.0) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_fixed_advantage_by_hand():
+    # sampled with 0.1 < 0.2: advantage -1. rho = 0.15 : 0.1 = 1.5 is blamed in full
+    assert value("fixed_advantage", inputs(0.15, 0.1)) == pytest.approx(1.5, abs=1e-5)
+    # rho = 0.05 : 0.1 = 1/2 is clipped at 0.8, without gradient
+    assert value("fixed_advantage", inputs(0.05, 0.1)) == pytest.approx(0.8, abs=1e-5)
+    assert gradient("fixed_advantage", inputs(0.05, 0.1)).abs().max() == 0
+    # sampled with 1/2: advantage 0, also where it has become unlikely since
+    for student in (0.5, 0.1):
+        assert value("fixed_advantage", inputs(student, 0.5)) == 0
+        assert gradient("fixed_advantage", inputs(student, 0.5)).abs().max() == 0
+    # the row weight is a factor: of a token weight, or of a pass rate
+    assert value("fixed_advantage", inputs(0.1, 0.1, 0.5)) == pytest.approx(0.5, abs=1e-6)
 
 
 def test_the_importance_of_a_divergence_is_a_factor_without_gradient():

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from rosd_core.errors import RosdError
-from rosd_core.score.lift import check_lift, drop_negative, lift_metrics, read_gains
+from rosd_core.score.lift import check_lift, drop_negative, lift_metrics, lift_policy, read_gains
 
 
 def lift(correct, wrong):
@@ -68,6 +68,13 @@ def test_without_one_of_the_kinds_there_is_no_lift():
     for found in (lift([0.0], []), lift([], [1.0]), lift([], [])):
         assert found["lift"] is None
         assert check_lift(found, "stop") is None
+
+
+def test_an_anchor_has_no_lift_to_check():
+    """It reads what the student reads: rounding decides the sign."""
+    assert lift_policy(["plain", None, "plain"], "stop") == "off"
+    assert lift_policy(["plain", "idea", None], "stop") == "stop"
+    assert lift_policy(["idea"], "warn") == "warn"
 
 
 def test_rows_whose_own_idea_makes_the_error_likelier_are_marked():

@@ -27,6 +27,7 @@ def tables(positions=(2, 3), status="supervised", context="idea"):
             "prompt_ids": [[5, 6, 7]] * 2,
             "response_ids": [[8, 9, 10, 2], [8, 2]],
             "response": ["1+1=3", "it is 2"],
+            "shortened": [None, None],
             "behaviour_logp": [[-0.1, -0.2, -0.3, -0.4], [-0.1, -0.2]],
             "student_logp": [[-0.5, -0.6, -0.7, -0.8], [-0.5, -0.6]],
         }
@@ -73,6 +74,8 @@ def test_inputs_hold_the_suffix_and_the_teacher_reads_the_idea(tokenizer):
         (row_input,) = inputs(tokenizer, context=context)
         prompt = encode_chat(tokenizer, PROMPTS.with_solution("1+1?", solution))
         assert row_input["teacher_prompt_ids"] == prompt
+    (row_input,) = inputs(tokenizer, context="plain")
+    assert row_input["teacher_prompt_ids"] == row_input["prompt_ids"] == [5, 6, 7]
     assert inputs(tokenizer, status="skipped") == []
 
 
@@ -118,6 +121,8 @@ def test_every_column_is_that_of_plain_forward_passes(tiny, tokenizer):
     assert np.allclose(row["support_logp"], teacher.gather(1, top), atol=1e-5)
     both = [with_tail(x.gather(1, top)) for x in (student, teacher)]
     assert np.allclose(row["divergence"], jsd(both[0], both[1], 0.5), atol=1e-6)
+    entropy = -(student.exp() * student).sum(-1)  # over all ids, not the 4 of the support
+    assert np.allclose(row["student_entropy"], entropy, atol=1e-5)
 
 
 def test_where_nothing_is_supervised_the_reasons_are_counted():

@@ -13,6 +13,7 @@ import time
 import polars as pl
 import pytest
 
+from rosd_core.config.edit import rewrite_method
 from rosd_core.tables.hashing import file_hash, table_hash
 from rosd_core.tables.io import read_table
 from stages.paths import Paths
@@ -65,9 +66,22 @@ def test_every_table_reads_and_holds_what_it_should(finished):
     supervised = tables["alignments"].filter(pl.col("status") == "supervised")
     assert tables["scores"]["rollout_id"].equals(supervised["rollout_id"])
     wanted = supervised.select(pl.col("positions").list.len().cast(pl.Int32)).to_series()
-    for column in ("teacher_logp", "support_ids", "tail_logp", "divergence"):
+    for column in ("teacher_logp", "support_ids", "tail_logp", "divergence", "student_entropy"):
         found = tables["scores"][column].list.len().cast(pl.Int32)
         assert (found == wanted).all(), column
+
+
+def test_the_means_by_kind_of_token_are_those_of_the_table(finished):
+    means = json.loads((finished / "metrics" / "score-i1.json").read_text())["tokens"]
+    scores = read_table("scores", Paths(finished).table("scores", "i1"))
+    tokens = scores.explode("positions", "divergence", "student_entropy")
+    parts = {"first": tokens.filter(positions=0)}
+    parts |= {kind: tokens.filter(kind=kind) for kind in ("wrong", "correct")}
+    assert {name: len(part) > 0 for name, part in parts.items()} == dict.fromkeys(means, True)
+    for name, part in parts.items():
+        for column, mean in means[name].items():
+            assert mean == pytest.approx(part[column].mean(), rel=1e-5)
+            assert mean > 0
 
 
 def test_the_student_did_sample_what_the_table_says(finished):
@@ -96,6 +110,40 @@ def test_a_temperature_is_no_staleness(project):
     ratio = (logps["student_logp"] - logps["behaviour_logp"]).exp()
     assert metrics["mean_importance"] == pytest.approx(ratio.clip(upper_bound=2).mean(), abs=1e-5)
     assert abs(metrics["mean_importance"] - 1) > 1e-4  # this one is of the temperature
+
+
+@pytest.mark.parametrize("name", ["decay", "entropy_or_divergence"])
+def test_another_token_weight_runs_distill_alone(finished, project, name):
+    for folder in ("data", "iterations"):
+        shutil.copytree(finished / folder, project / folder, dirs_exist_ok=True)
+    write_params(project, SMALL | {"distill": SMALL["distill"] | {"token_weight": name}})
+    run_stage(project, "distill", "i1")
+    ours, usual = (
+        json.loads((p / "metrics" / "distill-i1.json").read_text()) for p in (project, finished)
+    )
+    assert ours["supervised_tokens"] == usual["supervised_tokens"]
+    assert ours["first_loss"] != pytest.approx(usual["first_loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize("method", ["grpo-kl", "opsa"])
+def test_baselines_run_from_rollouts_on(finished, project, method):
+    shutil.copytree(finished / "data", project / "data", dirs_exist_ok=True)
+    rollouts = Paths(project).table("rollouts", "i1")
+    rollouts.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(Paths(finished).table("rollouts", "i1"), rollouts)
+    file = write_params(project, SMALL)
+    rewrite_method(file, method)
+    for stage in ("reflect", "align", "score", "distill"):
+        run_stage(project, stage, "i1")
+    scores = read_table("scores", Paths(project).table("scores", "i1"))
+    if method == "opsa":
+        assert set(scores["status"]) == {"no_teacher"}
+        return
+    # base is both student and teacher, and both read the same prompt
+    assert scores["teacher_prompt_ids"].equals(scores["prompt_ids"])
+    gap = scores.select("teacher_logp", "student_logp").explode("*")
+    assert (gap["teacher_logp"] - gap["student_logp"]).abs().max() == pytest.approx(0, abs=1e-4)
+    assert scores["divergence"].explode().max() == pytest.approx(0, abs=1e-5)
 
 
 def test_report_wrote_what_dvc_plots_reads(finished):
