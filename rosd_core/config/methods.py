@@ -36,6 +36,14 @@ METHODS: dict[str, dict[str, str | bool]] = {
         "align.weight": "one",
         "distill.loss": "divergence",
     },
+    "sdpo-feedback": {
+        "reflect.enabled": False,
+        "align.teacher_context": "feedback_peer",
+        "align.mask": "all",
+        "align.wrong": "use",
+        "align.weight": "one",
+        "distill.loss": "divergence",
+    },
     "opsd": {
         "reflect.enabled": False,
         "align.teacher_context": "reference",

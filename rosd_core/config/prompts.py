@@ -14,6 +14,7 @@ FIELDS = {
     "reflect_correct": ("problem", "gold", "correct"),
     "with_idea": ("problem", "idea"),
     "with_solution": ("problem", "solution"),
+    "with_feedback": ("problem", "attempt", "solution", "feedback"),
 }
 
 
@@ -50,6 +51,7 @@ class PromptTexts(Section):
     reflect_correct: str
     with_idea: str
     with_solution: str
+    with_feedback: str
     examples: Examples
     thinking: Thinking
 

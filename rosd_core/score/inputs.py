@@ -4,13 +4,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from rosd_core.errors import RosdError
-from rosd_core.prompts.fit import FittedPrompt, PromptBuilder
-from rosd_core.prompts.thinking import without_thinking
+from rosd_core.prompts.fit import PromptBuilder
+from rosd_core.score.contexts import KnownRow, teacher_prompt
 from rosd_core.tables.hashing import fingerprint
 from rosd_core.tables.io import join_rows, read_rows, read_table
 from rosd_core.tables.row_types import ScoreInput
@@ -34,6 +33,8 @@ HINTS = {
     "first_quote_not_found": "Reflections quote several places, the first of them inexactly: set "
     "reflect.contract or align.quote_not_found.",
     "lone_success": "No group has two correct responses: raise rollout.group_size.",
+    "no_feedback": "The grader's feedback teaches wrong responses alone: take harder problems, or "
+    "align.teacher_context feedback_peer.",
     "no_contrast": "All responses of a group have the same reward: raise rollout.group_size.",
     "no_token": "See align.skip_thinking and align.skip_first.",
     "wrong": "See align.wrong.",
@@ -99,7 +100,8 @@ def score_inputs(
         reflection = reflected[alignment["rollout_id"]]
         peer = response.get(reflection["peer_id"])
         problem, positions = by_id[alignment["problem_id"]], alignment["positions"]
-        prompt = teacher_prompt(alignment, problem, reflection["idea"], peer, builder)
+        known = KnownRow(alignment, rollout, reflection, problem, peer)
+        prompt = teacher_prompt(known, builder)
         inputs.append(
             {
                 "rollout_id": alignment["rollout_id"],
@@ -116,31 +118,3 @@ def score_inputs(
             }
         )
     return inputs
-
-
-def teacher_prompt(
-    alignment: Mapping[str, Any],
-    problem: Mapping[str, Any],
-    idea: str | None,
-    peer: str | None,
-    builder: PromptBuilder,
-) -> FittedPrompt:
-    """The problem with the teacher context that align chose: the corrective idea, a peer's response
-    or the reference solution; empty where the loss has no teacher.
-    """
-    context, prompts = alignment["teacher_context"], builder.prompts
-    if context == "none":
-        return FittedPrompt([], [], None)
-    parts = {"problem": problem["prompt"]}
-    if context == "idea":
-        template, text, name = prompts.with_idea, idea, "idea"
-    else:
-        text = problem["solution"] if context == "reference" else peer
-        template, name = prompts.with_solution, "solution"
-    if text is None:
-        raise RosdError(
-            f"rollout {alignment['rollout_id']}: its teacher context is {context}, but there is no "
-            f"{name} for it; the tables are of different runs."
-        )
-    parts[name] = without_thinking(text) if context == "peer" else text
-    return builder.build(template, alignment["rollout_id"], problem["system"], **parts)

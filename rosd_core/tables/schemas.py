@@ -153,8 +153,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             "teacher_context",
             STR,
             "enum",
-            "what the teacher reads: idea | peer | reference | none (there is no teacher); null "
-            "where skipped",
+            "what the teacher reads: idea | peer | reference | feedback | feedback_peer | none "
+            "(there is no teacher); null where skipped",
             nullable=True,
         ),
         field(
@@ -196,7 +196,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             "enum",
             "why skipped: the reflection's status or skip_reason, quote_not_found, "
             "first_quote_not_found (a later one was), no_token (every token is skipped), "
-            "lone_success (no peer), wrong, correct, all_success, no_contrast (equal rewards)",
+            "lone_success (no peer), no_feedback (context feedback, correct rollout), wrong, "
+            "correct, all_success, no_contrast (equal rewards)",
             nullable=True,
         ),
     ),

@@ -76,6 +76,8 @@ def test_tokens_that_are_never_supervised():
 NOTHING = {"status": "skipped", "skip_reason": "disabled", "idea": None, "quotes": None}
 OPSD = {"teacher_context": "reference", "mask": "all"}
 SDPO = {"teacher_context": "peer", "mask": "all"}
+FEEDBACK = {"teacher_context": "feedback", "mask": "all"}
+FEEDBACK_PEER = {"teacher_context": "feedback_peer", "mask": "all"}
 SFT = {"teacher_context": "none", "mask": "all", "wrong": "skip"}
 GRPO = {"teacher_context": "none", "mask": "all", "weight": "advantage"}
 NO_IDEA = {"teacher_context": "peer"}
@@ -98,6 +100,14 @@ NO_REFERENCE = {"has_reference": False}
         (OPSD, NOTHING | {"peer_id": None}, ("reference", 0)),
         (OPSD, NOTHING | {"group": NO_REFERENCE}, ("peer", 0)),
         (OPSD, NOTHING | {"group": NO_REFERENCE, "peer_id": None}, "no_success"),
+        (FEEDBACK, NOTHING, ("feedback", 0)),
+        (FEEDBACK, NOTHING | {"peer_id": None}, ("feedback", 0)),  # a group without success
+        (FEEDBACK, NOTHING | {"kind": "correct"}, "no_feedback"),
+        (FEEDBACK | {"mask": "quote"}, {}, ("feedback", 4)),
+        (FEEDBACK_PEER, NOTHING, ("feedback_peer", 0)),
+        (FEEDBACK_PEER, NOTHING | {"peer_id": None}, ("feedback", 0)),
+        (FEEDBACK_PEER, NOTHING | {"kind": "correct"}, ("peer", 0)),
+        (FEEDBACK_PEER, NOTHING | {"kind": "correct", "peer_id": None}, "lone_success"),
         (SFT, NOTHING | {"kind": "correct"}, ("none", 0)),
         (SFT, NOTHING, "wrong"),
         (GRPO, NOTHING, ("none", 0)),

@@ -1,0 +1,54 @@
+"""Every teacher context on the same rollouts and reflections of the pocket model."""
+
+import shutil
+
+import pytest
+
+from rosd_core.tables.io import read_table
+from stages.paths import Paths
+from tests.support import ROOT, SMALL, run_stage, write_params
+
+pytestmark = pytest.mark.stage
+
+
+@pytest.fixture(scope="module")
+def reflected(tmp_path_factory):
+    """A project with rollouts and reflections, some of them on groups without success."""
+    folder = tmp_path_factory.mktemp("reflected")
+    write_params(folder, SMALL)
+    shutil.copytree(ROOT / "models" / "base", folder / "models" / "base")
+    run_stage(folder, "prepare")
+    for stage in ("rollout", "reflect"):
+        run_stage(folder, stage, "i1")
+    return folder
+
+
+def scored(project, **align):
+    """Rows of alignments and scores, by rollout, with these settings of align."""
+    write_params(project, SMALL | {"align": align, "score": {"lift": "off"}})
+    for stage in ("align", "score"):
+        run_stage(project, stage, "i1")
+    names, paths = ("alignments", "scores"), Paths(project)
+    frames = [read_table(name, paths.table(name, "i1")) for name in names]
+    return [{row["rollout_id"]: row for row in frame.iter_rows(named=True)} for frame in frames]
+
+
+def text(tokenizer, row):
+    """The teacher's prompt of a score row."""
+    return tokenizer.decode(row["teacher_prompt_ids"])
+
+
+def test_feedback_teaches_groups_without_success(reflected, tokenizer):
+    rollouts = read_table("rollouts", Paths(reflected).table("rollouts", "i1"))
+    own = {row["rollout_id"]: row for row in rollouts.iter_rows(named=True)}
+    alignments, scores = scored(reflected, teacher_context="feedback_peer", mask="all")
+    found = {row["teacher_context"] for row in alignments.values()}
+    assert found >= {"feedback", "feedback_peer", "peer"}
+    for rollout_id, row in scores.items():
+        assert row["status"] == "scored"
+        told, prompt = own[rollout_id]["feedback"], text(tokenizer, row)
+        context = alignments[rollout_id]["teacher_context"]
+        assert (f"Wrong:\n{own[rollout_id]['response']}\nHint: {told}" in prompt) == (
+            context != "peer"
+        )
+        assert ("\nExample:\n" in prompt) == (context != "feedback")
