@@ -58,6 +58,20 @@ def _feedback_peer(
     return "feedback" if reflection["peer_id"] is None else "feedback_peer", None
 
 
+def _critique(reflection: ReflectionRow, has_reference: bool, settings: "AlignSettings") -> Chosen:
+    """The response with a verdict on every line: a wrong one needs idea and quote with every mask,
+    and the quote has to be found, which is seen later (see `needs_place`).
+    """
+    if reflection["status"] == "ok":
+        return "critique", None
+    return None, reflection["skip_reason"] or reflection["status"]
+
+
+def needs_place(context: str, reflection: ReflectionRow) -> bool:
+    """Whether the teacher's prompt cannot be written unless the first quote was found."""
+    return context == "critique" and reflection["kind"] == "wrong"
+
+
 # align.teacher_context -> (reflection, whether the data have a solution, settings) -> choice
 CONTEXTS: dict[str, Callable[[ReflectionRow, bool, "AlignSettings"], Chosen]] = {
     "none": _none,
@@ -66,4 +80,5 @@ CONTEXTS: dict[str, Callable[[ReflectionRow, bool, "AlignSettings"], Chosen]] = 
     "reference": _reference,
     "feedback": _feedback,
     "feedback_peer": _feedback_peer,
+    "critique": _critique,
 }

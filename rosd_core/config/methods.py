@@ -28,6 +28,14 @@ METHODS: dict[str, dict[str, str | bool]] = {
         "align.weight": "one",
         "distill.loss": "divergence",
     },
+    "rosd-critique": {
+        "reflect.enabled": True,
+        "align.teacher_context": "critique",
+        "align.mask": "quote",
+        "align.wrong": "use",
+        "align.weight": "one",
+        "distill.loss": "divergence",
+    },
     "sdpo": {
         "reflect.enabled": False,
         "align.teacher_context": "peer",

@@ -15,6 +15,7 @@ FIELDS = {
     "with_idea": ("problem", "idea"),
     "with_solution": ("problem", "solution"),
     "with_feedback": ("problem", "attempt", "solution", "feedback"),
+    "with_critique": ("problem", "critique"),
 }
 
 
@@ -52,6 +53,7 @@ class PromptTexts(Section):
     with_idea: str
     with_solution: str
     with_feedback: str
+    with_critique: str
     examples: Examples
     thinking: Thinking
 

@@ -9,7 +9,9 @@ from rosd_core.config.section import Positive, Rate, Section, Share
 
 
 class Align(Section):
-    teacher_context: Literal["idea", "peer", "reference", "feedback", "feedback_peer", "none"]
+    teacher_context: Literal[
+        "idea", "peer", "reference", "feedback", "feedback_peer", "critique", "none"
+    ]
     mask: Literal["quote", "all"]
     wrong: Literal["use", "skip"]
     correct: Literal["use", "skip"]

@@ -61,6 +61,8 @@ def prompt_texts(grader: str, shown: bool, forced: bool) -> dict[str, str]:
         "{% if solution %}\n\nA correct solution:\n{{ solution }}{% endif %}"
         "\n\nAn attempt that failed:\n{{ attempt }}\n\nFeedback on it: {{ feedback }}\n\n"
         "Now solve the problem yourself." + end,
+        "with_critique": "{{ problem }}\n\nAn attempt, checked step by step:\n{{ critique }}\n\n"
+        "Now solve the problem yourself." + end,
     }
 
 

@@ -78,3 +78,7 @@ class Prompts:
         """
         fields = {"attempt": attempt, "solution": solution, "feedback": feedback}
         return self._messages("with_feedback", system, problem=problem, **fields)
+
+    def with_critique(self, problem: str, critique: str, system: str | None = None) -> Messages:
+        """The prompt of teachers that read the student's response with a verdict on each line."""
+        return self._messages("with_critique", system, problem=problem, critique=critique)

@@ -8,6 +8,7 @@
 | reference | the data's solution (OPSD, arXiv 2601.18734) |
 | feedback | the student's own attempt, without its thinking, and the grader's words on it |
 | feedback_peer | both: the attempt with the grader's words, and a correct peer (SDPO, 2601.20802) |
+| critique | the attempt, line by line, up to the error (arXiv 2606.11173; see score/critique.py) |
 
 To add one: write its function, add it to `CONTEXTS`, and to those of `align` (align/contexts.py).
 """
@@ -20,6 +21,7 @@ from rosd_core.errors import RosdError
 from rosd_core.prompts.fit import FittedPrompt, PromptBuilder
 from rosd_core.prompts.templates import Messages, Prompts
 from rosd_core.prompts.thinking import without_thinking
+from rosd_core.score.critique import write_critique
 
 Fields = dict[str, str | None]  # of a template, less the problem; None: the tables have no text
 Choice = tuple[Callable[..., Messages], Fields]
@@ -66,12 +68,23 @@ def _feedback_peer(row: KnownRow, prompts: Prompts) -> Choice:
     return template, fields | {"solution": row.demonstration}
 
 
+def _critique(row: KnownRow, prompts: Prompts) -> Choice:
+    idea, wrong = row.reflection["idea"], row.alignment["kind"] == "wrong"
+    places = (quote["char_start"] for quote in row.alignment["quotes"] or ())
+    error = min((place for place in places if place is not None), default=None)
+    if idea is None or (wrong and error is None):
+        return prompts.with_critique, {"critique": None}
+    text = write_critique(row.rollout["response"], error if wrong else None, idea)
+    return prompts.with_critique, {"critique": text}
+
+
 CONTEXTS: dict[str, Callable[[KnownRow, Prompts], Choice]] = {
     "idea": _idea,
     "peer": _peer,
     "reference": _reference,
     "feedback": _feedback,
     "feedback_peer": _feedback_peer,
+    "critique": _critique,
 }
 
 

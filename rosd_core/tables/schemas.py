@@ -153,8 +153,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             "teacher_context",
             STR,
             "enum",
-            "what the teacher reads: idea | peer | reference | feedback | feedback_peer | none "
-            "(there is no teacher); null where skipped",
+            "what the teacher reads: idea | peer | reference | feedback | feedback_peer | "
+            "critique | none (there is no teacher); null where skipped",
             nullable=True,
         ),
         field(

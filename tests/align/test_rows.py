@@ -78,6 +78,7 @@ OPSD = {"teacher_context": "reference", "mask": "all"}
 SDPO = {"teacher_context": "peer", "mask": "all"}
 FEEDBACK = {"teacher_context": "feedback", "mask": "all"}
 FEEDBACK_PEER = {"teacher_context": "feedback_peer", "mask": "all"}
+CRITIQUE = {"teacher_context": "critique"}
 SFT = {"teacher_context": "none", "mask": "all", "wrong": "skip"}
 GRPO = {"teacher_context": "none", "mask": "all", "weight": "advantage"}
 NO_IDEA = {"teacher_context": "peer"}
@@ -108,6 +109,17 @@ NO_REFERENCE = {"has_reference": False}
         (FEEDBACK_PEER, NOTHING | {"peer_id": None}, ("feedback", 0)),
         (FEEDBACK_PEER, NOTHING | {"kind": "correct"}, ("peer", 0)),
         (FEEDBACK_PEER, NOTHING | {"kind": "correct", "peer_id": None}, "lone_success"),
+        (CRITIQUE, {}, ("critique", 4)),
+        (CRITIQUE | {"mask": "all"}, {}, ("critique", 0)),
+        (CRITIQUE, {"kind": "correct", "quotes": []}, ("critique", 0)),
+        (CRITIQUE | {"mask": "all"}, {"kind": "correct", "quotes": []}, ("critique", 0)),
+        (CRITIQUE | {"mask": "all"}, {"quotes": ["zzz"]}, "quote_not_found"),
+        (CRITIQUE | {"mask": "all"}, {"quotes": ["zzz", "c=3"]}, "first_quote_not_found"),
+        (CRITIQUE | {"quote_not_found": "whole"}, {"quotes": ["zzz"]}, "quote_not_found"),
+        (CRITIQUE | {"spans": "spans"}, {"quotes": ["zzz", "c=3"]}, "first_quote_not_found"),
+        (CRITIQUE | {"mask": "all"}, {"status": "no_quote", "quotes": []}, "no_quote"),
+        (CRITIQUE, {"status": "no_idea", "idea": None}, "no_idea"),
+        (CRITIQUE, NOTHING, "disabled"),
         (SFT, NOTHING | {"kind": "correct"}, ("none", 0)),
         (SFT, NOTHING, "wrong"),
         (GRPO, NOTHING, ("none", 0)),

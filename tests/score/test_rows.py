@@ -34,6 +34,7 @@ def tables(positions=(2, 3), status="supervised", context="idea"):
             "student_logp": [[-0.5, -0.6, -0.7, -0.8], [-0.5, -0.6]],
         }
     )
+    quotes = [{"char_start": None}, {"char_start": 17 + 4}]  # the 3 behind "<think>hm</think>1+1="
     reflections = pl.DataFrame({"rollout_id": ["p/0"], "idea": ["carry"], "peer_id": ["p/1"]})
     alignments = pl.DataFrame(
         {
@@ -44,6 +45,7 @@ def tables(positions=(2, 3), status="supervised", context="idea"):
             "teacher_context": [context],
             "weight": [1.0],
             "positions": [list(positions)],
+            "quotes": [quotes],
         }
     )
     return {
@@ -89,6 +91,18 @@ def test_the_teacher_reads_the_graders_words_on_the_attempt_without_its_thinking
     assert message["content"] == "P\nWrong:\nA\nHint: F"
     (message,) = PROMPTS.with_feedback("P", "A", "S", "F")
     assert message["content"] == "P\nExample:\nS\nWrong:\nA\nHint: F"
+
+
+def test_the_teacher_reads_the_critique(tokenizer):
+    (row_input,) = inputs(tokenizer, context="critique")
+    messages = PROMPTS.with_critique("1+1?", "Wrong: 1+1=3\nWhy: carry")
+    assert row_input["teacher_prompt_ids"] == encode_chat(tokenizer, messages)
+    rows = tables(context="critique")
+    rows["alignments"] = rows["alignments"].with_columns(
+        quotes=pl.lit(None, rows["alignments"]["quotes"].dtype)
+    )
+    with pytest.raises(RosdError, match="there is no critique"):
+        score_inputs(**rows, builder=PromptBuilder(PROMPTS, tokenizer, 128))
 
 
 def test_a_context_without_its_text_is_named(tokenizer):

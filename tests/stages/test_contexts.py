@@ -1,5 +1,6 @@
 """Every teacher context on the same rollouts and reflections of the pocket model."""
 
+import re
 import shutil
 
 import pytest
@@ -52,3 +53,18 @@ def test_feedback_teaches_groups_without_success(reflected, tokenizer):
             context != "peer"
         )
         assert ("\nExample:\n" in prompt) == (context != "feedback")
+
+
+def test_a_critique_ends_at_the_line_of_the_quote(reflected, tokenizer):
+    alignments, scores = scored(reflected, teacher_context="critique", mask="all")
+    assert {alignments[name]["kind"] for name in scores} == {"wrong", "correct"}
+    for rollout_id, row in scores.items():
+        prompt, wrong = text(tokenizer, row), alignments[rollout_id]["kind"] == "wrong"
+        assert prompt.count("\nWrong: ") == wrong
+        assert prompt.count("\nWhy: ") == 1
+        if wrong:
+            (line,) = re.findall(r"\nWrong: (.*)\nWhy: ", prompt)
+            assert alignments[rollout_id]["quotes"][0]["quote"] in line
+    assert not {row["skip_reason"] for row in alignments.values()} - {
+        "no_success", "no_quote", "no_idea", "truncated", "quote_not_found", None,
+    }  # fmt: skip
