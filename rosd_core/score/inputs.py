@@ -21,7 +21,8 @@ STATUS_COLUMNS = [
 # what helps where most rows are skipped for a reason
 HINTS = {
     "no_success": "No group has a correct response: take easier problems, or raise "
-    "rollout.group_size or rollout.max_new_tokens; see rollouts.answer_format, too.",
+    "rollout.group_size or rollout.max_new_tokens; see rollouts.answer_format, too. If the data "
+    "have solutions, see reflect.no_success and align.no_peer.",
     "not_in_file": "The table reflect.file has no row for these rollouts.",
     "disabled": "Reflections are off: set reflect.enabled, or another align.teacher_context.",
     "no_idea": "Read raw in reflections.parquet, and change prompts.reflect_wrong.",

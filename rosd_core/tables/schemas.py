@@ -96,7 +96,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             "peer_id",
             STR,
             "id",
-            "a correct rollout of the group, never itself: the demonstration for kind wrong",
+            "a correct rollout of the group, never itself: the demonstration for kind wrong; "
+            "null where there is none (see reflect.no_success)",
             nullable=True,
         ),
         field(
@@ -132,8 +133,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             "skip_reason",
             STR,
             "enum",
-            "no_success (no correct peer in the group) | disabled | not_in_file (reflect.file); "
-            "null unless skipped",
+            "no_success (no correct peer in the group; reflect.no_success) | disabled | "
+            "not_in_file (reflect.file); null unless skipped",
             nullable=True,
         ),
         field(

@@ -109,6 +109,10 @@ NO_REFERENCE = {"has_reference": False}
         (FEEDBACK_PEER, NOTHING | {"peer_id": None}, ("feedback", 0)),
         (FEEDBACK_PEER, NOTHING | {"kind": "correct"}, ("peer", 0)),
         (FEEDBACK_PEER, NOTHING | {"kind": "correct", "peer_id": None}, "lone_success"),
+        # reflected on beside the data's solution (reflect.no_success): no peer, but idea and quote
+        ({}, {"peer_id": None}, ("idea", 4)),
+        (NO_IDEA, {"peer_id": None}, "no_success"),
+        (CRITIQUE, {"peer_id": None}, ("critique", 4)),
         (CRITIQUE, {}, ("critique", 4)),
         (CRITIQUE | {"mask": "all"}, {}, ("critique", 0)),
         (CRITIQUE, {"kind": "correct", "quotes": []}, ("critique", 0)),

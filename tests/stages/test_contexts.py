@@ -68,3 +68,32 @@ def test_a_critique_ends_at_the_line_of_the_quote(reflected, tokenizer):
     assert not {row["skip_reason"] for row in alignments.values()} - {
         "no_success", "no_quote", "no_idea", "truncated", "quote_not_found", None,
     }  # fmt: skip
+
+
+def test_groups_without_success_are_reflected_on_beside_the_reference(reflected, tmp_path):
+    shutil.copytree(reflected, tmp_path, dirs_exist_ok=True)
+    changes = {"reflect": {"no_success": "reference"}, "score": {"lift": "off"}}
+    write_params(tmp_path, SMALL | changes)
+    before, after = (
+        read_table("reflections", Paths(folder).table("reflections", "i1"))
+        for folder in (reflected, run_from_reflect(tmp_path))
+    )
+    failed = before["skip_reason"] == "no_success"
+    assert failed.any()
+    assert before.filter(~failed).equals(after.filter(~failed))
+    rows = after.filter(failed)
+    assert rows["skip_reason"].is_null().all()
+    assert rows["peer_id"].is_null().all()
+    problems = read_table("problems", Paths(tmp_path).problems)
+    solution = dict(problems.select("problem_id", "solution").iter_rows())
+    for row in rows.iter_rows(named=True):
+        assert f"Right:\n{solution[row['problem_id']]}\nWrong:" in row["messages"][0]["content"]
+    scores = read_table("scores", Paths(tmp_path).table("scores", "i1"))
+    readable = rows.filter(status="ok")["rollout_id"]
+    assert set(scores["rollout_id"]) & set(readable)
+
+
+def run_from_reflect(project):
+    for stage in ("reflect", "align", "score"):
+        run_stage(project, stage, "i1")
+    return project
