@@ -29,9 +29,13 @@ def _idea(reflection: ReflectionRow, has_reference: bool, settings: "AlignSettin
 
 
 def _peer(reflection: ReflectionRow, has_reference: bool, settings: "AlignSettings") -> Chosen:
-    """A correct response of the group, never the rollout itself."""
+    """A correct response of the group, never the rollout itself; with `no_peer: reference` the
+    data's solution where there is none.
+    """
     if reflection["peer_id"] is not None:
         return "peer", None
+    if settings.no_peer == "reference" and has_reference:
+        return "reference", None
     return None, "no_success" if reflection["kind"] == "wrong" else "lone_success"
 
 
@@ -51,11 +55,12 @@ def _feedback_peer(
     reflection: ReflectionRow, has_reference: bool, settings: "AlignSettings"
 ) -> Chosen:
     """As in SDPO: a wrong rollout has its feedback and a peer, or its feedback alone where the
-    group has no success; a correct one has a peer.
+    group has no success; a correct one has a peer. A reference in place of a peer stands alone.
     """
-    if reflection["kind"] == "correct":
-        return _peer(reflection, has_reference, settings)
-    return "feedback" if reflection["peer_id"] is None else "feedback_peer", None
+    context, reason = _peer(reflection, has_reference, settings)
+    if reflection["kind"] == "correct" or context == "reference":
+        return context, reason
+    return "feedback" if context is None else "feedback_peer", None
 
 
 def _critique(reflection: ReflectionRow, has_reference: bool, settings: "AlignSettings") -> Chosen:

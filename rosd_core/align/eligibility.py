@@ -18,6 +18,7 @@ class AlignSettings:
     """`params.yaml: align`; the names are the same there."""
 
     teacher_context: str
+    no_peer: str
     mask: str
     wrong: str
     correct: str

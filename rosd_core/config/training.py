@@ -12,6 +12,7 @@ class Align(Section):
     teacher_context: Literal[
         "idea", "peer", "reference", "feedback", "feedback_peer", "critique", "none"
     ]
+    no_peer: Literal["skip", "reference"]
     mask: Literal["quote", "all"]
     wrong: Literal["use", "skip"]
     correct: Literal["use", "skip"]

@@ -33,7 +33,8 @@ HINTS = {
     "align.fuzzy_threshold.",
     "first_quote_not_found": "Reflections quote several places, the first of them inexactly: set "
     "reflect.contract or align.quote_not_found.",
-    "lone_success": "No group has two correct responses: raise rollout.group_size.",
+    "lone_success": "No group has two correct responses: raise rollout.group_size, or "
+    "see align.no_peer.",
     "no_feedback": "The grader's feedback teaches wrong responses alone: take harder problems, or "
     "align.teacher_context feedback_peer.",
     "no_contrast": "All responses of a group have the same reward: raise rollout.group_size.",

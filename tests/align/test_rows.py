@@ -23,9 +23,9 @@ ROLLOUT = {
 
 
 SETTINGS = AlignSettings(
-    teacher_context="idea", mask="quote", wrong="use", correct="use", all_success="use",
-    weight="one", quote_not_found="drop", spans="first_to_end", skip_thinking=False,
-    skip_first=0, fuzzy_threshold=101,
+    teacher_context="idea", no_peer="skip", mask="quote", wrong="use", correct="use",
+    all_success="use", weight="one", quote_not_found="drop", spans="first_to_end",
+    skip_thinking=False, skip_first=0, fuzzy_threshold=101,
 )  # fmt: skip
 GROUP = Group(has_reference=True, all_success=False, advantage=0.5)
 
@@ -78,6 +78,7 @@ OPSD = {"teacher_context": "reference", "mask": "all"}
 SDPO = {"teacher_context": "peer", "mask": "all"}
 FEEDBACK = {"teacher_context": "feedback", "mask": "all"}
 FEEDBACK_PEER = {"teacher_context": "feedback_peer", "mask": "all"}
+INSTEAD = {"no_peer": "reference"}
 CRITIQUE = {"teacher_context": "critique"}
 SFT = {"teacher_context": "none", "mask": "all", "wrong": "skip"}
 GRPO = {"teacher_context": "none", "mask": "all", "weight": "advantage"}
@@ -113,6 +114,30 @@ NO_REFERENCE = {"has_reference": False}
         ({}, {"peer_id": None}, ("idea", 4)),
         (NO_IDEA, {"peer_id": None}, "no_success"),
         (CRITIQUE, {"peer_id": None}, ("critique", 4)),
+        # align.no_peer: the reference in place of a peer, where the data have one
+        (SDPO | INSTEAD, NOTHING | {"peer_id": None}, ("reference", 0)),
+        (SDPO | INSTEAD, NOTHING, ("peer", 0)),
+        (SDPO | INSTEAD, NOTHING | {"kind": "correct", "peer_id": None}, ("reference", 0)),
+        (SDPO | INSTEAD, NOTHING | {"peer_id": None, "group": NO_REFERENCE}, "no_success"),
+        (
+            SDPO | INSTEAD,
+            NOTHING | {"kind": "correct", "peer_id": None, "group": NO_REFERENCE},
+            "lone_success",
+        ),
+        (FEEDBACK_PEER | INSTEAD, NOTHING | {"peer_id": None}, ("reference", 0)),
+        (FEEDBACK_PEER | INSTEAD, NOTHING, ("feedback_peer", 0)),
+        (
+            FEEDBACK_PEER | INSTEAD,
+            NOTHING | {"peer_id": None, "group": NO_REFERENCE},
+            ("feedback", 0),
+        ),
+        # with a mask of quotes it needs a reflection, too (reflect.no_success)
+        (NO_IDEA | INSTEAD, {"peer_id": None}, ("reference", 4)),
+        (
+            NO_IDEA | INSTEAD,
+            NOTHING | {"peer_id": None, "skip_reason": "no_success"},
+            "no_success",
+        ),
         (CRITIQUE, {}, ("critique", 4)),
         (CRITIQUE | {"mask": "all"}, {}, ("critique", 0)),
         (CRITIQUE, {"kind": "correct", "quotes": []}, ("critique", 0)),

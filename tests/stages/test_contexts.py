@@ -70,6 +70,19 @@ def test_a_critique_ends_at_the_line_of_the_quote(reflected, tokenizer):
     }  # fmt: skip
 
 
+def test_a_reference_takes_the_place_of_a_missing_peer(reflected, tokenizer):
+    settings = {"teacher_context": "peer", "mask": "all", "no_peer": "reference"}
+    alignments, scores = scored(reflected, **settings)
+    assert {row["status"] for row in alignments.values()} == {"supervised"}
+    problems = read_table("problems", Paths(reflected).problems)
+    solution = dict(problems.select("problem_id", "solution").iter_rows())
+    contexts = {alignments[name]["teacher_context"] for name in scores}
+    assert contexts == {"peer", "reference"}
+    for name, row in scores.items():
+        if alignments[name]["teacher_context"] == "reference":
+            assert f"Example:\n{solution[row['problem_id']]}" in text(tokenizer, row)
+
+
 def test_groups_without_success_are_reflected_on_beside_the_reference(reflected, tmp_path):
     shutil.copytree(reflected, tmp_path, dirs_exist_ok=True)
     changes = {"reflect": {"no_success": "reference"}, "score": {"lift": "off"}}
