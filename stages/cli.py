@@ -135,8 +135,8 @@ def loop(iterations: int, params: ParamsFile = DEFAULT_PARAMS) -> None:
 
 @app.command()
 def method(name: str, params: ParamsFile = DEFAULT_PARAMS) -> None:
-    """Set a method in params.yaml: rosd, rosd-no-localize, rosd-no-idea, sdpo, opsd, sft, grpo,
-    grpo-kl, opsa."""
+    """Set a method in params.yaml: rosd, rosd-no-localize, rosd-no-idea, rosd-critique, sdpo,
+    sdpo-feedback, opsd, sft, grpo, grpo-kl, opsa."""
     with messages("method"):
         from rosd_core.config.edit import rewrite_method
 

@@ -18,6 +18,7 @@ from rosd_core.reflect.chat_reflector import open_chat
 from rosd_core.reflect.contract import Contract
 from rosd_core.reflect.from_file import rows_of_file
 from rosd_core.reflect.metrics import COLUMNS, reflection_metrics
+from rosd_core.reflect.no_success import use_references
 from rosd_core.reflect.peers import choose_peers
 from rosd_core.reflect.reflector import EngineReflector, Reflector
 from rosd_core.reflect.rows import (
@@ -40,14 +41,15 @@ from stages.paths import Paths, set_threads, start_of, warn_shortened
 
 
 def run(params: Params, paths: Paths, iteration: str) -> None:
-    """A wrong response is shown beside a correct peer of its group; a group without success is
-    skipped.
+    """A wrong response is shown beside a correct peer of its group; in a group without success,
+    beside the data's solution, or it is skipped.
     """
     p, table = params.reflect, paths.table("reflections", iteration)
     folder = reflector_folder(params, paths, iteration)
     problems = read_table("problems", paths.problems)
     rollouts = read_table("rollouts", paths.table("rollouts", iteration))
     peers = choose_peers(rollouts, p.seed, p.enabled, p.peer)
+    peers = use_references(peers, problems, p.no_success)
     if p.enabled and p.source == "file":
         file = str(paths.root / str(p.file).replace("{iteration}", iteration))
         rows = rows_of_file(read_user_file(file, "reflect.file"), file, peers, rollouts)

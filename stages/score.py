@@ -77,7 +77,9 @@ def open_inputs(params: Params, paths: Paths, iteration: str) -> tuple[InputRead
     p, tokenizer, teacher = params.score, load_tokenizer(start), paths.teacher(params.score.teacher)
     if isinstance(teacher, Path):
         refuse_other_tokenizer(teacher, tokenizer)
-    templates = params.prompts.only("plain", "with_idea", "with_solution")
+    templates = params.prompts.only(
+        "plain", "with_idea", "with_solution", "with_feedback", "with_critique"
+    )
     examples = params.prompts.examples_for("plain")
     prompts = Prompts(templates, params.prompts.thinking.teacher, examples)
     files = {n: paths.table(n, iteration) for n in ("alignments", "rollouts", "reflections")}

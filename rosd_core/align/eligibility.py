@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from rosd_core.align.contexts import CONTEXTS
 from rosd_core.align.weights import ROW_WEIGHTS, Group, advantages
 from rosd_core.tables.row_types import ReflectionRow
 
@@ -16,6 +17,7 @@ class AlignSettings:
     """`params.yaml: align`; the names are the same there."""
 
     teacher_context: str
+    no_peer: str
     mask: str
     wrong: str
     correct: str
@@ -53,28 +55,6 @@ def groups_of(problems: pl.DataFrame, rollouts: pl.DataFrame) -> dict[str, Group
     }
 
 
-def choose_teacher_context(
-    reflection: ReflectionRow, has_reference: bool, settings: AlignSettings
-) -> tuple[str | None, str | None]:
-    """What the teacher reads beside the problem (idea | peer | reference), or the reason why there
-    is nothing to read.
-
-    `reference` falls back to a peer where the data have no solution, as in OPSD. `plain`: it reads
-    the student's own prompt. `none`: the loss has no teacher.
-    """
-    wanted = settings.teacher_context
-    if wanted in ("plain", "none") or (wanted == "reference" and has_reference):
-        return wanted, None
-    if wanted in ("peer", "reference"):
-        if reflection["peer_id"] is not None:
-            return "peer", None
-        return None, "no_success" if reflection["kind"] == "wrong" else "lone_success"
-    idea_is_enough = settings.mask == "all" and reflection["idea"] is not None
-    if reflection["status"] == "ok" or idea_is_enough:
-        return "idea", None
-    return None, reflection["skip_reason"] or reflection["status"]
-
-
 def _excluded(reflection: ReflectionRow, group: Group, settings: AlignSettings) -> str | None:
     """The reason why the params leave this rollout out, if they do."""
     if ROW_WEIGHTS[settings.weight](group) is None:
@@ -90,6 +70,7 @@ def eligibility(
     reflection: ReflectionRow, group: Group, settings: AlignSettings
 ) -> tuple[str | None, str | None]:
     """(teacher context, None) of a rollout that may be distilled, else (None, skip reason)."""
-    context, unreadable = choose_teacher_context(reflection, group.has_reference, settings)
+    choose = CONTEXTS[settings.teacher_context]
+    context, unreadable = choose(reflection, group.has_reference, settings)
     reason = _excluded(reflection, group, settings) or unreadable
     return (context, None) if reason is None else (None, reason)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rosd_core.align.contexts import needs_place
 from rosd_core.align.eligibility import AlignSettings, eligibility
 from rosd_core.align.find_quote import FoundQuote, find_quote
 from rosd_core.align.mask import (
@@ -34,8 +35,9 @@ def align_row(
     Correct rollouts are supervised everywhere, and so are wrong ones with `mask: all`. A wrong one
     with `mask: quote` is supervised as `spans` says of the quotes that are found, or as
     `quote_not_found` says where the first quote is not: where the error begins is unknown then.
-    `spans: spans` alone does without the first, since it supervises nothing but quotes. Of all of
-    them, the tokens that `skip_thinking` and `skip_first` name are left out.
+    `spans: spans` alone does without the first, since it supervises nothing but quotes. A context
+    that shows where the error is (`needs_place`) needs the first with every mask. Of all of them,
+    the tokens that `skip_thinking` and `skip_first` name are left out.
     """
     row = _new_row(reflection, rollout, len(spans_T2), ROW_WEIGHTS[settings.weight](group))
     context, reason = eligibility(reflection, group, settings)
@@ -44,12 +46,18 @@ def align_row(
     skipped = skipped_tokens(
         rollout["response"], spans_T2, settings.skip_thinking, settings.skip_first
     )
-    if reflection["kind"] == "correct" or settings.mask == "all":
+    everywhere = reflection["kind"] == "correct" or settings.mask == "all"
+    placed = needs_place(context, reflection)
+    if everywhere and not placed:
         return _supervise(row, context, range(len(spans_T2)), skipped, "all")
     if not reflection["quotes"]:
         return _skip(row, reflection["skip_reason"] or reflection["status"])
     row["quotes"] = find_quotes(reflection, rollout["response"], settings.fuzzy_threshold)
     errors = _supervised_spans(row, rollout["response"])
+    if placed and row["quotes"][0]["match"] == "none":
+        return _skip(row, "first_quote_not_found" if errors else "quote_not_found")
+    if everywhere:
+        return _supervise(row, context, range(len(spans_T2)), skipped, "all")
     if errors and (row["quotes"][0]["match"] != "none" or settings.spans == "spans"):
         tokens = supervised_tokens(errors, rollout["response"], spans_T2, settings.spans)
         return _supervise(row, context, tokens, skipped, "quote")

@@ -54,6 +54,7 @@ class Rollout(Sampling):
 class Reflect(Sampling):
     enabled: bool
     peer: Literal["random", "shortest"]
+    no_success: Literal["skip", "reference"]
     source: Literal["self", "file"]
     file: str | None
     model: str | None

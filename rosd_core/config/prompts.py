@@ -14,6 +14,8 @@ FIELDS = {
     "reflect_correct": ("problem", "gold", "correct"),
     "with_idea": ("problem", "idea"),
     "with_solution": ("problem", "solution"),
+    "with_feedback": ("problem", "attempt", "solution", "feedback"),
+    "with_critique": ("problem", "critique"),
 }
 
 
@@ -50,6 +52,8 @@ class PromptTexts(Section):
     reflect_correct: str
     with_idea: str
     with_solution: str
+    with_feedback: str
+    with_critique: str
     examples: Examples
     thinking: Thinking
 

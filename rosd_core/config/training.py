@@ -9,7 +9,10 @@ from rosd_core.config.section import Positive, Rate, Section, Share
 
 
 class Align(Section):
-    teacher_context: Literal["idea", "peer", "reference", "plain", "none"]
+    teacher_context: Literal[
+        "idea", "peer", "reference", "feedback", "feedback_peer", "critique", "plain", "none"
+    ]
+    no_peer: Literal["skip", "reference"]
     mask: Literal["quote", "all"]
     wrong: Literal["use", "skip"]
     correct: Literal["use", "skip"]

@@ -1,6 +1,7 @@
 """Graders: a response and a problem in, a verdict out. A model's text is never evaluated as code.
 
-To add a grader: write its function, add it to `GRADERS`, and test it.
+To add a grader: write its function, add it to `GRADERS`, and test it. `feedback` never holds the
+gold answer: a teacher may read it (`align.teacher_context: feedback`).
 
 | grader | right when |
 | --- | --- |

@@ -57,6 +57,12 @@ def prompt_texts(grader: str, shown: bool, forced: bool) -> dict[str, str]:
         "with_idea": "{{ problem }}\n\nA hint: {{ idea }}" + end,
         "with_solution": "{{ problem }}\n\nA correct solution:\n{{ solution }}\n\n"
         "Now solve the problem yourself." + end,
+        "with_feedback": "{{ problem }}"
+        "{% if solution %}\n\nA correct solution:\n{{ solution }}{% endif %}"
+        "\n\nAn attempt that failed:\n{{ attempt }}\n\nFeedback on it: {{ feedback }}\n\n"
+        "Now solve the problem yourself." + end,
+        "with_critique": "{{ problem }}\n\nAn attempt, checked step by step:\n{{ critique }}\n\n"
+        "Now solve the problem yourself." + end,
     }
 
 

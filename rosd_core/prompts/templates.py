@@ -69,3 +69,16 @@ class Prompts:
     def with_solution(self, problem: str, solution: str, system: str | None = None) -> Messages:
         """The prompt of teachers that imitate a solution: the problem and a correct one."""
         return self._messages("with_solution", system, problem=problem, solution=solution)
+
+    def with_feedback(
+        self, problem: str, attempt: str, solution: str, feedback: str, system: str | None = None
+    ) -> Messages:
+        """The prompt of teachers that read the grader's words on the student's own attempt, and a
+        correct solution where there is one (else empty).
+        """
+        fields = {"attempt": attempt, "solution": solution, "feedback": feedback}
+        return self._messages("with_feedback", system, problem=problem, **fields)
+
+    def with_critique(self, problem: str, critique: str, system: str | None = None) -> Messages:
+        """The prompt of teachers that read the student's response with a verdict on each line."""
+        return self._messages("with_critique", system, problem=problem, critique=critique)

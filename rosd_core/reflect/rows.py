@@ -55,13 +55,17 @@ def reflection_tasks(
 def _prompt(
     row: dict, problem: dict, response: Mapping[str, str], builder: PromptBuilder
 ) -> FittedPrompt:
-    """The reflector's prompt: a wrong response beside its peer, or a correct one alone."""
+    """The reflector's prompt: a wrong response beside its peer (without one, beside the data's
+    solution: see `no_success`), or a correct one alone.
+    """
     prompts, own = builder.prompts, response[row["rollout_id"]]
     parts = {"problem": problem["prompt"], "gold": problem["answer"]}
     if row["kind"] == "correct":
         template, parts = prompts.reflect_correct, parts | {"correct": own}
     else:
-        parts |= {"correct": without_thinking(response[row["peer_id"]]), "wrong": own}
+        peer = response.get(row["peer_id"])
+        solution = problem["solution"] if peer is None else without_thinking(peer)
+        parts |= {"correct": solution, "wrong": own}
         template = prompts.reflect_wrong
     return builder.build(template, row["rollout_id"], problem["system"], **parts)
 

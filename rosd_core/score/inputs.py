@@ -4,13 +4,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from rosd_core.errors import RosdError
-from rosd_core.prompts.fit import FittedPrompt, PromptBuilder
-from rosd_core.prompts.thinking import without_thinking
+from rosd_core.prompts.fit import PromptBuilder
+from rosd_core.score.contexts import KnownRow, teacher_prompt
 from rosd_core.tables.hashing import fingerprint
 from rosd_core.tables.io import join_rows, read_rows, read_table
 from rosd_core.tables.row_types import ScoreInput
@@ -22,7 +21,8 @@ STATUS_COLUMNS = [
 # what helps where most rows are skipped for a reason
 HINTS = {
     "no_success": "No group has a correct response: take easier problems, or raise "
-    "rollout.group_size or rollout.max_new_tokens; see rollouts.answer_format, too.",
+    "rollout.group_size or rollout.max_new_tokens; see rollouts.answer_format, too. If the data "
+    "have solutions, see reflect.no_success and align.no_peer.",
     "not_in_file": "The table reflect.file has no row for these rollouts.",
     "disabled": "Reflections are off: set reflect.enabled, or another align.teacher_context.",
     "no_idea": "Read raw in reflections.parquet, and change prompts.reflect_wrong.",
@@ -33,7 +33,10 @@ HINTS = {
     "align.fuzzy_threshold.",
     "first_quote_not_found": "Reflections quote several places, the first of them inexactly: set "
     "reflect.contract or align.quote_not_found.",
-    "lone_success": "No group has two correct responses: raise rollout.group_size.",
+    "lone_success": "No group has two correct responses: raise rollout.group_size, or "
+    "see align.no_peer.",
+    "no_feedback": "The grader's feedback teaches wrong responses alone: take harder problems, or "
+    "align.teacher_context feedback_peer.",
     "no_contrast": "All responses of a group have the same reward, or all succeed, or none: raise "
     "rollout.group_size.",
     "no_token": "See align.skip_thinking and align.skip_first.",
@@ -100,10 +103,8 @@ def score_inputs(
         reflection = reflected[alignment["rollout_id"]]
         peer = response.get(reflection["peer_id"])
         problem, positions = by_id[alignment["problem_id"]], alignment["positions"]
-        if alignment["teacher_context"] == "plain":
-            prompt = FittedPrompt([], list(rollout["prompt_ids"]), rollout["shortened"])
-        else:
-            prompt = teacher_prompt(alignment, problem, reflection["idea"], peer, builder)
+        known = KnownRow(alignment, rollout, reflection, problem, peer)
+        prompt = teacher_prompt(known, builder)
         inputs.append(
             {
                 "rollout_id": alignment["rollout_id"],
@@ -120,31 +121,3 @@ def score_inputs(
             }
         )
     return inputs
-
-
-def teacher_prompt(
-    alignment: Mapping[str, Any],
-    problem: Mapping[str, Any],
-    idea: str | None,
-    peer: str | None,
-    builder: PromptBuilder,
-) -> FittedPrompt:
-    """The problem with the teacher context that align chose: the corrective idea, a peer's response
-    or the reference solution; empty where the loss has no teacher.
-    """
-    context, prompts = alignment["teacher_context"], builder.prompts
-    if context == "none":
-        return FittedPrompt([], [], None)
-    parts = {"problem": problem["prompt"]}
-    if context == "idea":
-        template, text, name = prompts.with_idea, idea, "idea"
-    else:
-        text = problem["solution"] if context == "reference" else peer
-        template, name = prompts.with_solution, "solution"
-    if text is None:
-        raise RosdError(
-            f"rollout {alignment['rollout_id']}: its teacher context is {context}, but there is no "
-            f"{name} for it; the tables are of different runs."
-        )
-    parts[name] = without_thinking(text) if context == "peer" else text
-    return builder.build(template, alignment["rollout_id"], problem["system"], **parts)

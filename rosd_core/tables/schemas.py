@@ -96,7 +96,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             "peer_id",
             STR,
             "id",
-            "a correct rollout of the group, never itself: the demonstration for kind wrong",
+            "a correct rollout of the group, never itself: the demonstration for kind wrong; "
+            "null where there is none (see reflect.no_success)",
             nullable=True,
         ),
         field(
@@ -132,8 +133,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             "skip_reason",
             STR,
             "enum",
-            "no_success (no correct peer in the group) | disabled | not_in_file (reflect.file); "
-            "null unless skipped",
+            "no_success (no correct peer in the group; reflect.no_success) | disabled | "
+            "not_in_file (reflect.file); null unless skipped",
             nullable=True,
         ),
         field(
@@ -153,8 +154,9 @@ SCHEMAS: dict[str, pa.Schema] = {
             "teacher_context",
             STR,
             "enum",
-            "what the teacher reads: idea | peer | reference | plain (the student's own prompt) | "
-            "none (there is no teacher); null where skipped",
+            "what the teacher reads: idea | peer | reference | feedback | feedback_peer | "
+            "critique | plain (the student's own prompt) | none (there is no teacher); null where "
+            "skipped",
             nullable=True,
         ),
         field(
@@ -196,8 +198,9 @@ SCHEMAS: dict[str, pa.Schema] = {
             "enum",
             "why skipped: the reflection's status or skip_reason, quote_not_found, "
             "first_quote_not_found (a later one was), no_token (every token is skipped), "
-            "lone_success (no peer), wrong, correct, all_success, no_contrast (equal rewards; "
-            "align.weight pass_rate: all succeed, or none)",
+            "lone_success (no peer), no_feedback (context feedback, correct rollout), wrong, "
+            "correct, all_success, no_contrast (equal rewards; with align.weight pass_rate all or "
+            "none succeed)",
             nullable=True,
         ),
     ),

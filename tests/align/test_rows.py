@@ -25,9 +25,9 @@ ROLLOUT = {
 
 
 SETTINGS = AlignSettings(
-    teacher_context="idea", mask="quote", wrong="use", correct="use", all_success="use",
-    weight="one", quote_not_found="drop", spans="first_to_end", skip_thinking=False,
-    skip_first=0, fuzzy_threshold=101,
+    teacher_context="idea", no_peer="skip", mask="quote", wrong="use", correct="use",
+    all_success="use", weight="one", quote_not_found="drop", spans="first_to_end",
+    skip_thinking=False, skip_first=0, fuzzy_threshold=101,
 )  # fmt: skip
 GROUP = Group(has_reference=True, all_success=False, advantage=0.5, pass_rate=0.25)
 
@@ -78,6 +78,10 @@ def test_tokens_that_are_never_supervised():
 NOTHING = {"status": "skipped", "skip_reason": "disabled", "idea": None, "quotes": None}
 OPSD = {"teacher_context": "reference", "mask": "all"}
 SDPO = {"teacher_context": "peer", "mask": "all"}
+FEEDBACK = {"teacher_context": "feedback", "mask": "all"}
+FEEDBACK_PEER = {"teacher_context": "feedback_peer", "mask": "all"}
+INSTEAD = {"no_peer": "reference"}
+CRITIQUE = {"teacher_context": "critique"}
 SFT = {"teacher_context": "none", "mask": "all", "wrong": "skip"}
 GRPO = {"teacher_context": "none", "mask": "all", "weight": "advantage"}
 NO_IDEA = {"teacher_context": "peer"}
@@ -100,6 +104,53 @@ NO_REFERENCE = {"has_reference": False}
         (OPSD, NOTHING | {"peer_id": None}, ("reference", 0)),
         (OPSD, NOTHING | {"group": NO_REFERENCE}, ("peer", 0)),
         (OPSD, NOTHING | {"group": NO_REFERENCE, "peer_id": None}, "no_success"),
+        (FEEDBACK, NOTHING, ("feedback", 0)),
+        (FEEDBACK, NOTHING | {"peer_id": None}, ("feedback", 0)),  # a group without success
+        (FEEDBACK, NOTHING | {"kind": "correct"}, "no_feedback"),
+        (FEEDBACK | {"mask": "quote"}, {}, ("feedback", 4)),
+        (FEEDBACK_PEER, NOTHING, ("feedback_peer", 0)),
+        (FEEDBACK_PEER, NOTHING | {"peer_id": None}, ("feedback", 0)),
+        (FEEDBACK_PEER, NOTHING | {"kind": "correct"}, ("peer", 0)),
+        (FEEDBACK_PEER, NOTHING | {"kind": "correct", "peer_id": None}, "lone_success"),
+        # reflected on beside the data's solution (reflect.no_success): no peer, but idea and quote
+        ({}, {"peer_id": None}, ("idea", 4)),
+        (NO_IDEA, {"peer_id": None}, "no_success"),
+        (CRITIQUE, {"peer_id": None}, ("critique", 4)),
+        # align.no_peer: the reference in place of a peer, where the data have one
+        (SDPO | INSTEAD, NOTHING | {"peer_id": None}, ("reference", 0)),
+        (SDPO | INSTEAD, NOTHING, ("peer", 0)),
+        (SDPO | INSTEAD, NOTHING | {"kind": "correct", "peer_id": None}, ("reference", 0)),
+        (SDPO | INSTEAD, NOTHING | {"peer_id": None, "group": NO_REFERENCE}, "no_success"),
+        (
+            SDPO | INSTEAD,
+            NOTHING | {"kind": "correct", "peer_id": None, "group": NO_REFERENCE},
+            "lone_success",
+        ),
+        (FEEDBACK_PEER | INSTEAD, NOTHING | {"peer_id": None}, ("reference", 0)),
+        (FEEDBACK_PEER | INSTEAD, NOTHING, ("feedback_peer", 0)),
+        (
+            FEEDBACK_PEER | INSTEAD,
+            NOTHING | {"peer_id": None, "group": NO_REFERENCE},
+            ("feedback", 0),
+        ),
+        # with a mask of quotes it needs a reflection, too (reflect.no_success)
+        (NO_IDEA | INSTEAD, {"peer_id": None}, ("reference", 4)),
+        (
+            NO_IDEA | INSTEAD,
+            NOTHING | {"peer_id": None, "skip_reason": "no_success"},
+            "no_success",
+        ),
+        (CRITIQUE, {}, ("critique", 4)),
+        (CRITIQUE | {"mask": "all"}, {}, ("critique", 0)),
+        (CRITIQUE, {"kind": "correct", "quotes": []}, ("critique", 0)),
+        (CRITIQUE | {"mask": "all"}, {"kind": "correct", "quotes": []}, ("critique", 0)),
+        (CRITIQUE | {"mask": "all"}, {"quotes": ["zzz"]}, "quote_not_found"),
+        (CRITIQUE | {"mask": "all"}, {"quotes": ["zzz", "c=3"]}, "first_quote_not_found"),
+        (CRITIQUE | {"quote_not_found": "whole"}, {"quotes": ["zzz"]}, "quote_not_found"),
+        (CRITIQUE | {"spans": "spans"}, {"quotes": ["zzz", "c=3"]}, "first_quote_not_found"),
+        (CRITIQUE | {"mask": "all"}, {"status": "no_quote", "quotes": []}, "no_quote"),
+        (CRITIQUE, {"status": "no_idea", "idea": None}, "no_idea"),
+        (CRITIQUE, NOTHING, "disabled"),
         (SFT, NOTHING | {"kind": "correct"}, ("none", 0)),
         (SFT, NOTHING, "wrong"),
         (GRPO, NOTHING, ("none", 0)),

@@ -215,3 +215,27 @@ def test_the_graders_agree_with_the_published_verdicts_on_solutions(data):
                 disagree += math(f"#### {answer}", gold(truth)).success != entry["is_correct"]
     assert count >= 24
     assert disagree <= count * 0.002
+
+
+@pytest.mark.parametrize(
+    ("grader", "answer", "responses"),
+    [
+        ("answer_line", "417", ["", "Answer: 5", "Answer:"]),
+        ("exact", "417", ["", "5"]),
+        ("mcq", "Q", ["", "<answer>B</answer>", "<answer>B or C</answer>"]),
+        ("math", "417", ["", r"\boxed{5}", r"\boxed{}", "#### 5", rf"\boxed{{{'x' * 501}}}"]),
+        ("last_number", "417", ["", "5", "1/0"]),
+        (
+            "tool_use",
+            '[{"Action": "gold_tool", "Action_Input": "{\\"x\\": 417}"}]',
+            ["", "Action: other\nAction Input: {}", "Action: other\nAction Input: no"],
+        ),
+    ],
+)
+def test_feedback_on_a_wrong_response_does_not_hold_the_gold_answer(grader, answer, responses):
+    """A teacher may read it: align.teacher_context feedback."""
+    for response in responses:
+        verdict = GRADERS[grader](response, gold(answer))
+        assert not verdict.success
+        assert verdict.feedback
+        assert not any(secret in verdict.feedback for secret in ("417", "Q", "gold_tool"))

@@ -21,7 +21,7 @@ FORGET = {"carry": 0.45, "borrow": 0.45, "regroup": 0.5}
 
 
 def part(name: str, steps: int, mix: dict[str, float], rate: float = 0.1) -> Part:
-    lesson = Lesson(mix, {"chain": 1.0}, FORGET, 0.1, True, 0.5)
+    lesson = Lesson(mix, {"chain": 1.0}, FORGET, 0.1, True, 0.5, None)
     return Part(name, Phase(steps, rate, final_rate=1.0, warmup=2), lesson)
 
 

@@ -6,12 +6,14 @@ import polars as pl
 import pytest
 import torch
 
+from rosd_core.align.contexts import CONTEXTS as ALIGN_CONTEXTS
 from rosd_core.errors import RosdError
 from rosd_core.forward.hidden_states import MixPart, ModelMix
 from rosd_core.losses.divergence import jsd
 from rosd_core.losses.support import with_tail
 from rosd_core.prompts.chat import encode_chat
 from rosd_core.prompts.fit import PromptBuilder
+from rosd_core.score.contexts import CONTEXTS
 from rosd_core.score.inputs import score_inputs, supervised_ids
 from rosd_core.score.rows import ScoreSettings, score_rows
 from tests.support import PROMPTS
@@ -26,12 +28,14 @@ def tables(positions=(2, 3), status="supervised", context="idea"):
             "rollout_id": ["p/0", "p/1"],
             "prompt_ids": [[5, 6, 7]] * 2,
             "response_ids": [[8, 9, 10, 2], [8, 2]],
-            "response": ["1+1=3", "it is 2"],
+            "response": ["<think>hm</think>1+1=3", "it is 2"],
+            "feedback": ["'3' is wrong.", "right"],
             "shortened": [None, None],
             "behaviour_logp": [[-0.1, -0.2, -0.3, -0.4], [-0.1, -0.2]],
             "student_logp": [[-0.5, -0.6, -0.7, -0.8], [-0.5, -0.6]],
         }
     )
+    quotes = [{"char_start": None}, {"char_start": 17 + 4}]  # the 3 behind "<think>hm</think>1+1="
     reflections = pl.DataFrame({"rollout_id": ["p/0"], "idea": ["carry"], "peer_id": ["p/1"]})
     alignments = pl.DataFrame(
         {
@@ -42,6 +46,7 @@ def tables(positions=(2, 3), status="supervised", context="idea"):
             "teacher_context": [context],
             "weight": [1.0],
             "positions": [list(positions)],
+            "quotes": [quotes],
         }
     )
     return {
@@ -77,6 +82,42 @@ def test_inputs_hold_the_suffix_and_the_teacher_reads_the_idea(tokenizer):
     (row_input,) = inputs(tokenizer, context="plain")
     assert row_input["teacher_prompt_ids"] == row_input["prompt_ids"] == [5, 6, 7]
     assert inputs(tokenizer, status="skipped") == []
+
+
+def test_the_teacher_reads_the_graders_words_on_the_attempt_without_its_thinking(tokenizer):
+    for context, solution in (("feedback", ""), ("feedback_peer", "it is 2")):
+        (row_input,) = inputs(tokenizer, context=context)
+        messages = PROMPTS.with_feedback("1+1?", "1+1=3", solution, "'3' is wrong.")
+        assert row_input["teacher_prompt_ids"] == encode_chat(tokenizer, messages)
+    # without a peer: no example
+    (message,) = PROMPTS.with_feedback("P", "A", "", "F")
+    assert message["content"] == "P\nWrong:\nA\nHint: F"
+    (message,) = PROMPTS.with_feedback("P", "A", "S", "F")
+    assert message["content"] == "P\nExample:\nS\nWrong:\nA\nHint: F"
+
+
+def test_the_teacher_reads_the_critique(tokenizer):
+    (row_input,) = inputs(tokenizer, context="critique")
+    messages = PROMPTS.with_critique("1+1?", "Wrong: 1+1=3\nWhy: carry")
+    assert row_input["teacher_prompt_ids"] == encode_chat(tokenizer, messages)
+    rows = tables(context="critique")
+    rows["alignments"] = rows["alignments"].with_columns(
+        quotes=pl.lit(None, rows["alignments"]["quotes"].dtype)
+    )
+    with pytest.raises(RosdError, match="there is no critique"):
+        score_inputs(**rows, builder=PromptBuilder(PROMPTS, tokenizer, 128))
+
+
+def test_a_context_without_its_text_is_named(tokenizer):
+    rows = tables(context="feedback_peer")
+    rows["peers"] = rows["peers"].clear()
+    builder = PromptBuilder(PROMPTS, tokenizer, 128)
+    with pytest.raises(RosdError, match=r"p/0: its teacher context is feedback_peer, .* no sol"):
+        score_inputs(**rows, builder=builder)
+
+
+def test_align_and_score_know_the_same_contexts():
+    assert set(ALIGN_CONTEXTS) == {*CONTEXTS, "plain", "none"}  # these two need no text
 
 
 @pytest.mark.parametrize("support", ["student", "teacher"])
