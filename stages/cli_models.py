@@ -14,7 +14,10 @@ ParamsFile = Annotated[
 Iteration = Annotated[str, typer.Argument(help="A key of params.yaml: loop, such as i1.")]
 DEFAULT_PARAMS = Path("params.yaml")
 # commands that keep what they did before an interruption
-KEPT = {"bootstrap --from": "run it again to go on from the last save."}
+KEPT = {
+    "bootstrap --from": "run it again to go on from the last save.",
+    "study": "runs that are done are kept. Run it again.",
+}
 
 
 @contextmanager

@@ -97,11 +97,14 @@ def everywhere(tasks: Sequence[Callable[[], None]], params: Params, jobs: int) -
         print(f"rosd study: {done}/{count}, {left:.0f} min left", file=sys.stderr, flush=True)
 
     if jobs > 1:
-        with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
+        try:
             futures = [pool.submit(task) for task in tasks]
             for number, future in enumerate(as_completed(futures), 1):
                 future.result()
                 report(number)
+        finally:  # after an interrupt, runs that are under way end, and no other starts
+            pool.shutdown(cancel_futures=True)
         return
     where = workers(params.machine, params.engine)
     for number, _ in enumerate(results(_open, [[task] for task in tasks], where, _silent), 1):
