@@ -20,7 +20,7 @@ from rosd_core.config.params import Params
 from rosd_core.config.study import Run, Study, load_study, runs_of, shared_params
 from rosd_core.report.paired import over_seeds
 from rosd_core.report.study import study_domains
-from rosd_core.report.study_figures import curves, heat_map, style
+from rosd_core.report.study_figures import all_figures
 from rosd_core.report.study_tables import outcome, study_markdown
 from rosd_core.tables.atomic import replacing
 from rosd_core.tables.hashing import fingerprint
@@ -119,10 +119,7 @@ def write_report(study: Study, params: Params, home: Path) -> None:
     interval = over_seeds(e.confidence, e.bootstrap_resamples)
     with replacing(home / "tables.md") as temporary:
         temporary.write_text(study_markdown(study, found, interval, e.samples), encoding="utf-8")
-    if study.select:
-        heat_map(found, study.select.axis, home / "heat_map.png")
-    curves(found, interval, home / "curves.png")
-    style(found, interval, home / "style.png")
+    all_figures(found, interval, home)
 
 
 def _open(report: Report) -> Work:

@@ -43,7 +43,10 @@ def heat_map(found: Outcome, axis: str, file: Path) -> None:
                 chosen = found.chosen.get(name) == arm
                 frame = {"edgecolor": "red", "facecolor": "none"} if chosen else None
                 text = f"{means[row][column]:.0f}"
-                axes.text(column, row, text, ha="center", va="center", fontsize=8, bbox=frame)
+                ink = "white" if means[row][column] > 60 else "black"
+                axes.text(
+                    column, row, text, color=ink, ha="center", va="center", fontsize=8, bbox=frame
+                )
         axes.imshow(means, vmin=0, vmax=100, cmap="YlGn", aspect="auto")
         axes.set_xticks(range(len(grid.values)), [f"{value:g}" for value in grid.values])
         axes.set_yticks(range(len(grid.names)), grid.names, fontsize=8)
@@ -92,25 +95,49 @@ def line(axes: Any, rows: pl.DataFrame, name: str, number: int, interval: Interv
     axes.fill_between(steps, low, high, color=f"C{number % 10}", alpha=0.15, lw=0)
 
 
-def style(found: Outcome, interval: Interval, file: Path) -> None:
-    """Per value of the selected axis and per panel: the share of openings that changed, and the
-    length of responses, over iterations.
+def every_arm(
+    found: Outcome, rows: pl.DataFrame, title: str, interval: Interval, file: Path
+) -> None:
+    """A quantity of all arms over iterations: a column of panels per value of the selected axis, a
+    row per combination of the other values but the first axis. `rows`: arm, seed, number, value.
     """
-    domain = found.domains.trained[0]
-    quantities = {
-        "openings changed, share": f"opening_shift.{domain}",
-        "response tokens": f"evaluate.{domain}.response_tokens",
-    }
-    rows = numbered(found.results)
-    groups = panels(found)
-    figure = new_figure(4.2 * len(groups), 6.5)
-    grid = figure.subplots(2, len(groups), sharey="row", squeeze=False)
-    for column, (title, arms) in enumerate(groups.items()):
-        for row, (name, quantity) in enumerate(quantities.items()):
-            axes = grid[row][column]
-            for number, arm in enumerate(arms):
-                line(axes, rows.filter(arm=arm, quantity=quantity), arm, number, interval)
-            axes.set(title=title, xlabel="iteration", ylabel=name)
-            axes.grid(alpha=0.3)
-        grid[0][column].legend(fontsize="x-small")
+    places: dict[tuple[str, str], list[str]] = {}
+    for arm, point in found.points.items():
+        others = [str(v) for name, v in list(point.items())[1:] if name != found.axis]
+        value = f"{found.axis} {point[found.axis]:g}" if found.axis in point else ""
+        places.setdefault((", ".join(others), value), []).append(arm)
+    names = list(dict.fromkeys(name for name, _ in places))
+    values = sorted(
+        {value for _, value in places}, key=lambda v: float(v.split()[-1]) if v else 0.0
+    )
+    figure = new_figure(3.2 * len(values) + 1, 2.4 * len(names) + 0.6)
+    grid = figure.subplots(len(names), len(values), sharex=True, sharey=True, squeeze=False)
+    for (name, value), arms in places.items():
+        axes = grid[names.index(name)][values.index(value)]
+        for number, arm in enumerate(arms):
+            first = str(next(iter(found.points[arm].values())))
+            line(axes, rows.filter(arm=arm), first, number, interval)
+        axes.set_title(" | ".join(part for part in (name, value) if part), fontsize="small")
+        axes.grid(alpha=0.3)
+    grid[0][0].legend(fontsize="x-small")
+    figure.supxlabel("iteration")
+    figure.supylabel(title)
     save(figure, file)
+
+
+def all_figures(found: Outcome, interval: Interval, home: Path) -> None:
+    """Every figure of a study."""
+    if found.axis is not None:
+        heat_map(found, found.axis, home / "heat_map.png")
+    curves(found, interval, home / "curves.png")
+    domain, rows = found.domains.trained[0], numbered(found.results)
+    for title, values, name in (
+        ("in domain, mean@k in percent", found.values.filter(domain=IN), "every_arm"),
+        ("share of openings that changed", _of(rows, f"opening_shift.{domain}"), "openings"),
+        ("response tokens", _of(rows, f"evaluate.{domain}.response_tokens"), "lengths"),
+    ):
+        every_arm(found, values, title, interval, home / f"{name}.png")
+
+
+def _of(rows: pl.DataFrame, quantity: str) -> pl.DataFrame:
+    return rows.filter(quantity=quantity)

@@ -70,7 +70,7 @@ def test_a_study_that_was_stopped_goes_on_and_a_new_arm_runs_alone(project, monk
     text = (home / "tables.md").read_text()
     assert "in domain, by distill.learning_rate" in text
     assert text in capsys.readouterr().out
-    for name in ("heat_map", "curves", "style"):
+    for name in ("heat_map", "curves", "every_arm", "openings", "lengths"):
         assert (home / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert not list((home / "work").iterdir())  # no tables and models are left
 
