@@ -28,6 +28,11 @@ class AlignSettings:
     skip_first: int
     fuzzy_threshold: float
 
+    @property
+    def fallback(self) -> str:
+        """What happens to a wrong response whose first quote is not known."""
+        return "divergence" if self.mask == "quote_or_divergence" else self.quote_not_found
+
 
 @dataclass(frozen=True)
 class Group:
@@ -95,7 +100,7 @@ def choose_teacher_context(
         if reflection["peer_id"] is not None:
             return "peer", None
         return None, "no_success" if reflection["kind"] == "wrong" else "lone_success"
-    idea_is_enough = settings.mask == "all" and reflection["idea"] is not None
+    idea_is_enough = settings.mask != "quote" and reflection["idea"] is not None
     if reflection["status"] == "ok" or idea_is_enough:
         return "idea", None
     return None, reflection["skip_reason"] or reflection["status"]

@@ -30,9 +30,11 @@ def align_row(
     """One row of `alignments`. `peer` is the correct response that the reflector saw, `spans_T2`
     the characters of each token.
 
-    Correct rollouts are supervised everywhere, and so are wrong ones with `mask: all`. A wrong one
-    with `mask: quote` is supervised as `spans` says of the quotes that are found, or as
-    `quote_not_found` says where the first quote is not: where the error begins is unknown then.
+    Correct rollouts are supervised everywhere, and so are wrong ones with `mask: all`, and with
+    `mask: divergence` until score finds where the teacher first disagrees. A wrong one with `mask:
+    quote` is supervised as `spans` says of the quotes that are found, or as `quote_not_found` says
+    where the first quote is not: where the error begins is unknown then. With `mask:
+    quote_or_divergence` the latter, and one without any quote, is left to score, too.
     `spans: spans` alone does without the first, since it supervises nothing but quotes. Of all of
     them, the tokens that `skip_thinking` and `skip_first` name are left out.
     """
@@ -43,19 +45,21 @@ def align_row(
     skipped = skipped_tokens(
         rollout["response"], spans_T2, settings.skip_thinking, settings.skip_first
     )
-    if reflection["kind"] == "correct" or settings.mask == "all":
-        return _supervise(row, context, range(len(spans_T2)), skipped, "all")
-    if not reflection["quotes"]:
+    whole = "all" if reflection["kind"] == "correct" else settings.mask
+    if whole in ("all", "divergence"):
+        return _supervise(row, context, range(len(spans_T2)), skipped, whole)
+    if not reflection["quotes"] and settings.fallback != "divergence":
         return _skip(row, reflection["skip_reason"] or reflection["status"])
-    row["quotes"] = find_quotes(reflection, rollout["response"], settings.fuzzy_threshold)
+    quotes = find_quotes(reflection, rollout["response"], settings.fuzzy_threshold)
+    row["quotes"] = quotes or None
     errors = _supervised_spans(row, rollout["response"])
-    if errors and (row["quotes"][0]["match"] != "none" or settings.spans == "spans"):
+    if errors and (quotes[0]["match"] != "none" or settings.spans == "spans"):
         tokens = supervised_tokens(errors, rollout["response"], spans_T2, settings.spans)
         return _supervise(row, context, tokens, skipped, "quote")
-    fallback = fallback_tokens(settings.quote_not_found, rollout["response"], peer, spans_T2)
+    fallback = fallback_tokens(settings.fallback, rollout["response"], peer, spans_T2)
     if fallback is None:
         return _skip(row, "first_quote_not_found" if errors else "quote_not_found")
-    return _supervise(row, context, fallback, skipped, settings.quote_not_found)
+    return _supervise(row, context, fallback, skipped, settings.fallback)
 
 
 def _new_row(
