@@ -60,6 +60,7 @@ def make_rows(spec: dict[str, Any]) -> list[dict[str, Any]]:
                 "rollout_id": str(n),
                 "problem_id": str(n),
                 "kind": "wrong",
+                "policy": "quote",
                 "prompt_ids": prompt.tolist(),
                 "teacher_prompt_ids": [*prompt.tolist(), *more.tolist()],
                 "response_ids": draw.integers(0, vocabulary, length).tolist(),
@@ -107,7 +108,7 @@ def our_step(case: str, model: Any, rows: Any, batch_tokens: int) -> Any:
     else:
         targets = "hidden" if "hidden" in case else "topk"
         scored: Any = score_rows(
-            rows, mix, mix, ScoreSettings(targets, "student", TOP_K, batch_tokens, "keep")
+            rows, mix, mix, ScoreSettings(targets, "student", TOP_K, batch_tokens, "keep", 0.05)
         )
         rows = scored
         teacher = Teacher(mix.head()) if targets == "hidden" else None

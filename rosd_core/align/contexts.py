@@ -26,8 +26,8 @@ def _plain(reflection: ReflectionRow, has_reference: bool, settings: "AlignSetti
 
 
 def _idea(reflection: ReflectionRow, has_reference: bool, settings: "AlignSettings") -> Chosen:
-    """The idea; with `mask: all` a quote need not be there."""
-    idea_is_enough = settings.mask == "all" and reflection["idea"] is not None
+    """The idea; only with `mask: quote` must there be a quote, too."""
+    idea_is_enough = settings.mask != "quote" and reflection["idea"] is not None
     if reflection["status"] == "ok" or idea_is_enough:
         return "idea", None
     return None, reflection["skip_reason"] or reflection["status"]

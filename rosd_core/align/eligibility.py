@@ -29,6 +29,11 @@ class AlignSettings:
     skip_first: int
     fuzzy_threshold: float
 
+    @property
+    def fallback(self) -> str:
+        """What happens to a wrong response whose first quote is not known."""
+        return "divergence" if self.mask == "quote_or_divergence" else self.quote_not_found
+
 
 def groups_of(problems: pl.DataFrame, rollouts: pl.DataFrame) -> dict[str, Group]:
     """The group facts of every rollout, by rollout_id."""

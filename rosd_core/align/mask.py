@@ -101,11 +101,12 @@ def fallback_tokens(
 ) -> list[int] | None:
     """The supervised tokens of a wrong response none of whose quotes was found, None to drop it.
 
-    `whole`: all of them. `from_first_difference`: from where the response departs from the correct
-    response `peer` of its group, where there is one.
+    `whole`: all of them. `divergence`: all of them, until score finds the onset.
+    `from_first_difference`: from where the response departs from the correct response `peer` of its
+    group, where there is one.
     """
     count = len(spans_T2)
-    if quote_not_found == "whole":
+    if quote_not_found in ("whole", "divergence"):
         return list(range(count))
     if quote_not_found == "from_first_difference" and peer is not None:
         start = first_difference(response, peer)

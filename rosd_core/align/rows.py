@@ -32,9 +32,11 @@ def align_row(
     """One row of `alignments`. `peer` is the correct response that the reflector saw, `spans_T2`
     the characters of each token.
 
-    Correct rollouts are supervised everywhere, and so are wrong ones with `mask: all`. A wrong one
-    with `mask: quote` is supervised as `spans` says of the quotes that are found, or as
-    `quote_not_found` says where the first quote is not: where the error begins is unknown then.
+    Correct rollouts are supervised everywhere, and so are wrong ones with `mask: all`, and with
+    `mask: divergence` until score finds where the teacher first disagrees. A wrong one with `mask:
+    quote` is supervised as `spans` says of the quotes that are found, or as `quote_not_found` says
+    where the first quote is not: where the error begins is unknown then. With `mask:
+    quote_or_divergence` the latter, and one without any quote, is left to score, too.
     `spans: spans` alone does without the first, since it supervises nothing but quotes. A context
     that shows where the error is (`needs_place`) needs the first with every mask. Of all of them,
     the tokens that `skip_thinking` and `skip_first` name are left out.
@@ -46,25 +48,33 @@ def align_row(
     skipped = skipped_tokens(
         rollout["response"], spans_T2, settings.skip_thinking, settings.skip_first
     )
-    everywhere = reflection["kind"] == "correct" or settings.mask == "all"
-    placed = needs_place(context, reflection)
-    if everywhere and not placed:
-        return _supervise(row, context, range(len(spans_T2)), skipped, "all")
-    if not reflection["quotes"]:
+    whole, placed = _whole(reflection, settings), needs_place(context, reflection)
+    if whole and not placed:
+        return _supervise(row, context, range(len(spans_T2)), skipped, whole)
+    if not reflection["quotes"] and (placed or settings.fallback != "divergence"):
         return _skip(row, reflection["skip_reason"] or reflection["status"])
-    row["quotes"] = find_quotes(reflection, rollout["response"], settings.fuzzy_threshold)
+    quotes = find_quotes(reflection, rollout["response"], settings.fuzzy_threshold)
+    row["quotes"] = quotes or None
     errors = _supervised_spans(row, rollout["response"])
-    if placed and row["quotes"][0]["match"] == "none":
+    found = bool(quotes) and quotes[0]["match"] != "none"
+    if placed and not found:
         return _skip(row, "first_quote_not_found" if errors else "quote_not_found")
-    if everywhere:
-        return _supervise(row, context, range(len(spans_T2)), skipped, "all")
-    if errors and (row["quotes"][0]["match"] != "none" or settings.spans == "spans"):
+    if whole:
+        return _supervise(row, context, range(len(spans_T2)), skipped, whole)
+    if errors and (found or settings.spans == "spans"):
         tokens = supervised_tokens(errors, rollout["response"], spans_T2, settings.spans)
         return _supervise(row, context, tokens, skipped, "quote")
-    fallback = fallback_tokens(settings.quote_not_found, rollout["response"], peer, spans_T2)
+    fallback = fallback_tokens(settings.fallback, rollout["response"], peer, spans_T2)
     if fallback is None:
         return _skip(row, "first_quote_not_found" if errors else "quote_not_found")
-    return _supervise(row, context, fallback, skipped, settings.quote_not_found)
+    return _supervise(row, context, fallback, skipped, settings.fallback)
+
+
+def _whole(reflection: ReflectionRow, settings: AlignSettings) -> str | None:
+    """The policy of a row that is supervised everywhere, None for one whose mask has a start."""
+    if reflection["kind"] == "correct":
+        return "all"
+    return settings.mask if settings.mask in ("all", "divergence") else None
 
 
 def _new_row(

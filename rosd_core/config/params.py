@@ -150,6 +150,22 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _an_onset_needs_scores(self) -> "Params":
+        if self.align.mask not in ("divergence", "quote_or_divergence"):
+            return self
+        if self.score.targets == "none":
+            raise ValueError(
+                f"align.mask: {self.align.mask} needs score.targets topk or hidden; with none, "
+                "distill runs the teacher, and score knows no divergence"
+            )
+        if self.align.teacher_context == "none":
+            raise ValueError(
+                f"align.mask: {self.align.mask} needs a teacher; set align.teacher_context to "
+                "idea, peer or reference"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _each_iteration_starts_from_an_earlier_one(self) -> "Params":
         seen = ["base"]
         for key, item in self.loop.items():

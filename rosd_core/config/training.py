@@ -1,5 +1,6 @@
 """`params.yaml: align`, `score`, `distill`: what is trained on, toward which teacher, and how."""
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -13,7 +14,7 @@ class Align(Section):
         "idea", "peer", "reference", "feedback", "feedback_peer", "critique", "plain", "none"
     ]
     no_peer: Literal["skip", "reference"]
-    mask: Literal["quote", "all"]
+    mask: Literal["quote", "all", "divergence", "quote_or_divergence"]
     wrong: Literal["use", "skip"]
     correct: Literal["use", "skip"]
     all_success: Literal["use", "skip"]
@@ -38,6 +39,7 @@ class Score(Section):
     lift: Literal["stop", "warn", "off"]
     lift_confidence: Annotated[float, Field(gt=0, lt=1)]
     row_lift: Literal["keep", "drop"]
+    divergence_threshold: Annotated[float, Field(ge=0, lt=math.log(2))]
     teacher_samples: Annotated[int, Field(ge=0)]
     shard_rows: Positive
 

@@ -110,6 +110,7 @@ def score_inputs(
                 "rollout_id": alignment["rollout_id"],
                 "problem_id": alignment["problem_id"],
                 "kind": alignment["kind"],
+                "policy": alignment["policy"],
                 "prompt_ids": rollout["prompt_ids"],
                 "teacher_prompt_ids": prompt.ids,
                 "shortened": prompt.shortened,

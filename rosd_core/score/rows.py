@@ -15,6 +15,7 @@ from rosd_core.forward.packing import batches, pack_row, sampled_tokens
 from rosd_core.losses.support import tail_logp
 from rosd_core.score.comparison import Comparison, compare
 from rosd_core.score.lift import drop_negative
+from rosd_core.score.onset import start_at_onset
 from rosd_core.tables.bfloat16 import to_bfloat16
 from rosd_core.tables.progress import Report, silent
 from rosd_core.tables.row_types import ScoreInput, ScoreRow
@@ -29,6 +30,7 @@ class ScoreSettings:
     top_k: int
     batch_tokens: int
     row_lift: str
+    divergence_threshold: float
 
 
 def unscored(row: ScoreInput, status: str, support: str) -> ScoreRow:
@@ -107,6 +109,7 @@ def score_rows(
         _fill([scored[b] for b in batch], found, teacher_NH, settings.targets)
         done += len(batch)
         report(done, len(scored), len(token_N))
+    start_at_onset(scored, settings.divergence_threshold)
     if settings.row_lift == "drop":
         drop_negative(scored)
     return rows

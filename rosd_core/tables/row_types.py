@@ -99,6 +99,7 @@ class ScoreInput(TypedDict):
     rollout_id: str
     problem_id: str
     kind: str
+    policy: str
     prompt_ids: Sequence[int]
     teacher_prompt_ids: Sequence[int]
     shortened: str | None

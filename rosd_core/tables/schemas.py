@@ -189,7 +189,9 @@ SCHEMAS: dict[str, pa.Schema] = {
             "policy",
             STR,
             "enum",
-            "quote | all (correct) | drop; no quote found: whole | from_first_difference | drop",
+            "quote | all (correct) | divergence (score drops the tokens before the first one that "
+            "exceeds score.divergence_threshold) | drop; no quote found: whole | "
+            "from_first_difference | divergence | drop",
         ),
         field("status", STR, "enum", "supervised | skipped"),
         field(

@@ -18,6 +18,7 @@ SCORES = schema(
     ROLLOUT_ID,
     PROBLEM_ID,
     field("kind", STR, "wrong|correct", "from the reflection"),
+    field("policy", STR, "enum", "from alignments; divergence: supervised from the onset on"),
     field("prompt_ids", IDS, "token ids", "the student's plain prompt"),
     field(
         "teacher_prompt_ids",
@@ -83,7 +84,8 @@ SCORES = schema(
         "enum",
         "scored | deferred (the teacher is run by distill) | no_teacher (context none) | "
         "too_long (teacher prompt and response exceed the model's context) | negative_lift "
-        "(its own idea makes the error likelier, see score.row_lift); the last two are not "
+        "(its own idea makes the error likelier, see score.row_lift) | no_divergence (policy "
+        "divergence, but no token exceeds score.divergence_threshold); the last three are not "
         "trained on",
     ),
     field(

@@ -75,6 +75,26 @@ def test_tokens_that_are_never_supervised():
     assert (none["status"], none["skip_reason"], none["positions"]) == ("skipped", "no_token", [])
 
 
+def test_rows_of_which_score_finds_the_onset():
+    def brief(mask, **arguments):
+        row = align(settings={"mask": mask}, **arguments)
+        return len(row["positions"]), row["policy"], row["skip_reason"]
+
+    whole = (12, "divergence", None)  # all tokens of the response, until it is scored
+    assert brief("divergence") == whole
+    assert brief("divergence", quotes=["=4"]) == whole
+    assert brief("divergence", kind="correct", quotes=[]) == (12, "all", None)
+    assert brief("divergence", status="no_idea", idea=None) == (0, "drop", "no_idea")
+    # quotes go first: "b=2" starts at token 4 of 12
+    assert brief("quote_or_divergence") == (8, "quote", None)
+    assert brief("quote_or_divergence", quotes=["=4"]) == whole
+    assert brief("quote_or_divergence", quotes=["zzz", "c=3"]) == whole
+    assert brief("quote_or_divergence", status="no_quote", quotes=[]) == whole
+    assert brief("quote_or_divergence", status="no_idea", idea=None) == (0, "drop", "no_idea")
+    unquoted = align(settings={"mask": "quote_or_divergence"}, status="no_quote", quotes=[])
+    assert unquoted["quotes"] is None
+
+
 NOTHING = {"status": "skipped", "skip_reason": "disabled", "idea": None, "quotes": None}
 OPSD = {"teacher_context": "reference", "mask": "all"}
 SDPO = {"teacher_context": "peer", "mask": "all"}

@@ -80,3 +80,19 @@ def test_an_unknown_method_is_refused(tmp_path):
     file = write_params(tmp_path, {})
     with pytest.raises(RosdError, match="no method 'opd'; there are: rosd, "):
         rewrite_method(file, "opd")
+
+
+@pytest.mark.parametrize("mask", ["divergence", "quote_or_divergence"])
+@pytest.mark.parametrize(
+    ("section", "key", "value", "said"),
+    [
+        ("score", "targets", "none", "needs score.targets topk or hidden"),
+        ("align", "teacher_context", "none", "needs a teacher"),
+    ],
+)
+def test_a_mask_by_divergence_needs_scores(tmp_path, mask, section, key, value, said):
+    changes: dict = {"align": {"mask": mask}}
+    load_params(write_params(tmp_path, changes))
+    changes[section] = changes.get(section, {}) | {key: value}
+    with pytest.raises(RosdError, match=rf"align\.mask: {mask} {said}"):
+        load_params(write_params(tmp_path, changes))

@@ -42,6 +42,7 @@ def tables(positions=(2, 3), status="supervised", context="idea"):
             "rollout_id": ["p/0"],
             "problem_id": ["p"],
             "kind": ["wrong"],
+            "policy": ["quote"],
             "status": [status],
             "teacher_context": [context],
             "weight": [1.0],
@@ -66,7 +67,7 @@ def inputs(tokenizer, *args, **changes):
 def scored(row_input, tiny, support) -> dict[str, Any]:
     """Its score row; student and teacher are the same model."""
     mix = ModelMix((MixPart(tiny),), 0)
-    (row,) = score_rows([row_input], mix, mix, ScoreSettings("topk", support, 4, 100, "keep"))
+    (row,) = score_rows([row_input], mix, mix, ScoreSettings("topk", support, 4, 100, "keep", 0.05))
     return dict(row)
 
 
@@ -191,13 +192,30 @@ def test_without_a_teacher_the_tokens_are_kept(tiny, tokenizer):
     assert row["student_logp"] == [-0.7, -0.8]  # of the rollout
 
 
+def test_a_row_left_to_score_starts_where_the_teacher_disagrees(tiny, tokenizer):
+    (row_input,) = inputs(tokenizer, positions=(0, 1, 2, 3))
+    whole = scored(row_input, tiny, "student")
+    mix = ModelMix((MixPart(tiny),), 0)
+    # just below the largest divergence: that token is the first above it
+    first = int(np.argmax(whole["divergence"]))
+    settings = ScoreSettings("topk", "student", 4, 100, "keep", whole["divergence"][first] * 0.999)
+    row_input["policy"] = "divergence"
+    (row,) = score_rows([row_input], mix, mix, settings)
+    assert row["positions"] == [0, 1, 2, 3][first:]
+    for name in ("teacher_logp", "support_ids", "support_logp", "tail_logp", "divergence"):
+        assert np.array_equal(np.asarray(row[name]), whole[name][first:]), name
+    nowhere = ScoreSettings("topk", "student", 4, 100, "keep", 0.69)
+    (row,) = score_rows([row_input], mix, mix, nowhere)
+    assert (row["status"], row["positions"], len(row["divergence"])) == ("no_divergence", [], 0)
+
+
 def test_batches_do_not_change_the_scores(tiny, tokenizer):
     """Rows of different lengths, all at once and one by one."""
     (row_input,) = inputs(tokenizer)
     rows: Any = [row_input | {"teacher_prompt_ids": [5] * n} for n in (3, 30, 60)]
     mix = ModelMix((MixPart(tiny),), 0)
     whole, single = (
-        score_rows(rows, mix, mix, ScoreSettings("topk", "student", 4, tokens, "keep"))
+        score_rows(rows, mix, mix, ScoreSettings("topk", "student", 4, tokens, "keep", 0.05))
         for tokens in (10_000, 1)
     )
     for one, other in zip(whole, single, strict=True):

@@ -1,0 +1,61 @@
+"""Settings of align and score that decide which wrong responses teach, on the real stages."""
+
+import json
+import shutil
+
+import polars as pl
+import pytest
+
+from rosd_core.tables.io import read_table
+from stages.paths import Paths
+from tests.support import ROOT, SMALL, run_stage, write_params
+
+pytestmark = pytest.mark.stage
+
+
+@pytest.fixture(scope="module")
+def reflected(tmp_path_factory):
+    """A project with rollouts and reflections."""
+    folder = tmp_path_factory.mktemp("reflected")
+    write_params(folder, SMALL)
+    shutil.copytree(ROOT / "models" / "base", folder / "models" / "base")
+    run_stage(folder, "prepare")
+    for stage in ("rollout", "reflect"):
+        run_stage(folder, stage, "i1")
+    return folder
+
+
+def scores(project, changes) -> pl.DataFrame:
+    """The score table of the project's rollouts and reflections with changed params."""
+    write_params(project, SMALL | changes)
+    for stage in ("align", "score"):
+        run_stage(project, stage, "i1")
+    return read_table("scores", Paths(project).table("scores", "i1"))
+
+
+@pytest.mark.parametrize("targets", ["topk", "hidden"])
+def test_wrong_responses_start_where_the_teacher_disagrees(reflected, targets):
+    usual = {"targets": targets, "lift": "off"}
+    whole = scores(reflected, {"align": {"mask": "all"}, "score": usual})
+    cut = scores(reflected, {"align": {"mask": "divergence"}, "score": usual})
+    assert cut["rollout_id"].equals(whole["rollout_id"])
+    wrong = {"started": 0, "nowhere": 0}
+    for one, other in zip(cut.iter_rows(named=True), whole.iter_rows(named=True), strict=True):
+        if one["kind"] == "correct":
+            assert (one["positions"], one["policy"]) == (other["positions"], "all")
+        elif one["status"] == "no_divergence":
+            wrong["nowhere"] += 1
+            assert one["positions"] == []
+            assert max(other["divergence"]) <= 0.05
+        else:
+            wrong["started"] += 1
+            first = one["positions"][0]
+            assert one["divergence"] == other["divergence"][first:]
+            assert one["divergence"][0] > 0.05 >= max(other["divergence"][:first], default=0)
+            assert one["teacher_logp"] == other["teacher_logp"][first:]
+    assert wrong["started"] > 0, wrong
+    run_stage(reflected, "distill", "i1")
+    trained = cut.filter(status="scored")
+    metrics = json.loads(Paths(reflected).metrics("distill", "i1").read_text())
+    tokens = int(trained["positions"].list.len().sum())
+    assert (metrics["rows"], metrics["supervised_tokens"]) == (len(trained), tokens)
