@@ -43,6 +43,7 @@ def unscored(row: ScoreInput, status: str, support: str) -> ScoreRow:
         "tail_logp": (),
         "divergence": (),
         "teacher_hidden": None,
+        "idea_gain": None,
         "support": support,
         "status": status,
         "teacher": None,

@@ -117,6 +117,7 @@ class ScoreRow(ScoreInput):
     tail_logp: Floats
     divergence: Floats
     teacher_hidden: bytes | None
+    idea_gain: float | None
     support: str
     status: str
     teacher: str | None
