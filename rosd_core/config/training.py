@@ -39,9 +39,19 @@ class Score(Section):
     lift: Literal["stop", "warn", "off"]
     lift_confidence: Annotated[float, Field(gt=0, lt=1)]
     row_lift: Literal["keep", "drop"]
+    idea_check: Literal["keep", "drop"]
     divergence_threshold: Annotated[float, Field(ge=0, lt=math.log(2))]
     teacher_samples: Annotated[int, Field(ge=0)]
     shard_rows: Positive
+
+    @model_validator(mode="after")
+    def _an_idea_is_checked_by_a_model(self) -> "Score":
+        if self.idea_check == "drop" and self.targets == "none":
+            raise ValueError(
+                "score.idea_check: drop needs score.targets topk or hidden; with none, score runs "
+                "no model"
+            )
+        return self
 
     @model_validator(mode="after")
     def _stored_support_is_of_k_ids(self) -> "Score":

@@ -115,11 +115,8 @@ def collate(batch: Batch, objective: Objective, device: torch.device) -> Targets
     return Targets(**tensors)
 
 
-LEFT_OUT = (
-    "too_long",
-    "negative_lift",
-    "no_divergence",
-)  # the status of rows that are not trained on
+# the status of rows that are not trained on
+LEFT_OUT = ("too_long", "negative_lift", "no_divergence", "idea_rejected")
 
 
 def refuse_unscored(status: Mapping[str, int], loss: str) -> None:
@@ -132,7 +129,7 @@ def refuse_unscored(status: Mapping[str, int], loss: str) -> None:
             f"no row of scores.parquet can be trained on: {counts}. too_long: teacher prompt and "
             "response exceed the model's context; lower score.max_prompt_tokens or "
             "rollout.max_new_tokens. negative_lift: see score.row_lift. no_divergence: lower "
-            "score.divergence_threshold."
+            "score.divergence_threshold. idea_rejected: see score.idea_check."
         )
     missing = status.get("no_teacher", 0)
     if LOSSES[loss].needs_teacher and missing:

@@ -44,6 +44,7 @@ def unscored(row: ScoreInput, status: str, support: str) -> ScoreRow:
         "divergence": (),
         "student_entropy": (),
         "teacher_hidden": None,
+        "idea_gain": None,
         "support": support,
         "status": status,
         "teacher": None,

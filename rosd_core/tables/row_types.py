@@ -118,6 +118,7 @@ class ScoreRow(ScoreInput):
     divergence: Floats
     student_entropy: Floats
     teacher_hidden: bytes | None
+    idea_gain: float | None
     support: str
     status: str
     teacher: str | None

@@ -73,6 +73,14 @@ SCORES = schema(
         nullable=True,
     ),
     field(
+        "idea_gain",
+        FLOAT,
+        "nats per token",
+        "by how much the idea raises the teacher's mean log-probability of the correct peer; null "
+        "where it was not measured (score.idea_check)",
+        nullable=True,
+    ),
+    field(
         "support",
         STR,
         "student|teacher|union|full|none",
@@ -85,8 +93,8 @@ SCORES = schema(
         "scored | deferred (the teacher is run by distill) | no_teacher (context none) | "
         "too_long (teacher prompt and response exceed the model's context) | negative_lift "
         "(its own idea makes the error likelier, see score.row_lift) | no_divergence (policy "
-        "divergence, but no token exceeds score.divergence_threshold); the last three are not "
-        "trained on",
+        "divergence, but no token exceeds score.divergence_threshold) | idea_rejected "
+        "(idea_gain is not above 0, see score.idea_check); the last four are not trained on",
     ),
     field(
         "teacher",

@@ -96,3 +96,9 @@ def test_a_mask_by_divergence_needs_scores(tmp_path, mask, section, key, value, 
     changes[section] = changes.get(section, {}) | {key: value}
     with pytest.raises(RosdError, match=rf"align\.mask: {mask} {said}"):
         load_params(write_params(tmp_path, changes))
+
+
+def test_ideas_are_not_checked_without_a_model(tmp_path):
+    file = write_params(tmp_path, {"score": {"idea_check": "drop", "targets": "none"}})
+    with pytest.raises(RosdError, match=r"score\.idea_check: drop needs score\.targets topk"):
+        load_params(file)

@@ -234,7 +234,7 @@ def test_a_divergence_needs_a_teacher():
     with pytest.raises(RosdError, match=r"1 rows of scores\.parquet have no teacher"):
         refuse_unscored({"no_teacher": 1, "scored": 3}, "divergence")
     counts = (
-        r"no row of scores\.parquet .* 2 are too_long, 1 are negative_lift, 0 are no_divergence"
+        r"no row of scores\.parquet .* 2 are too_long, 1 are negative_lift, 0 are no_divergence, "
     )
     with pytest.raises(RosdError, match=counts):
         refuse_unscored({"too_long": 2, "negative_lift": 1}, "divergence")

@@ -59,3 +59,17 @@ def test_wrong_responses_start_where_the_teacher_disagrees(reflected, targets):
     metrics = json.loads(Paths(reflected).metrics("distill", "i1").read_text())
     tokens = int(trained["positions"].list.len().sum())
     assert (metrics["rows"], metrics["supervised_tokens"]) == (len(trained), tokens)
+
+
+def test_ideas_are_tried_on_correct_peers(reflected):
+    usual = {"targets": "topk", "lift": "off"}
+    kept = scores(reflected, {"score": usual})
+    found = scores(reflected, {"score": usual | {"idea_check": "drop"}})
+    assert kept["idea_gain"].null_count() == len(kept)
+    assert found.drop("idea_gain", "status").equals(kept.drop("idea_gain", "status"))
+    wrong, correct = (found.filter(kind=kind) for kind in ("wrong", "correct"))
+    assert correct["idea_gain"].null_count() == len(correct)
+    assert wrong["idea_gain"].null_count() == 0
+    rejected = wrong["idea_gain"] <= 0
+    assert (wrong["status"] == "idea_rejected").equals(rejected)
+    assert not rejected.all()
