@@ -58,8 +58,9 @@ def main(problems: int = 300, threads: int = 1, project: Path = ROOT) -> None:
 
     drawn = [make_problem(2024, "chain", "benchmark", n) for n in range(problems)]
     pairs = [(p, p.program) for p in drawn if p.program is not None]
-    assert params.bootstrap is not None  # the shipped params have it
-    forget, digits = params.bootstrap.forget, params.bootstrap.weak_digits
+    recipe = params.bootstrap or params.finetune
+    assert recipe is not None  # the pocket worlds have one
+    forget, digits = recipe.forget, recipe.weak_digits
     weak = None if digits is None else digits.model_dump()
     wrong = [
         (p, wrong_solution(program, Random(n), forget, 0.0, weak))

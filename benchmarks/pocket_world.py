@@ -60,8 +60,9 @@ def main(
     pairs = [(p, p.program) for p in drawn if p.program is not None]
     total = len(pairs) * group
     for file in params or WORLDS:
-        p = load_params(file).bootstrap
-        assert p is not None  # the pocket worlds have it
+        params = load_params(file)
+        p = params.bootstrap or params.finetune
+        assert p is not None  # the pocket worlds have a recipe
         c = measure(pairs, group, dict(p.forget), p.weak_digits and p.weak_digits.model_dump())
         print(file)
         print(f"  right answers: {c['right'] / total:.1%}; every step right too: ", end="")

@@ -1,8 +1,10 @@
 """Weak steps: hand-derived rates, today's conversations unchanged, the second world's params."""
 
+import re
 from hashlib import sha256
 from random import Random
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,9 +13,10 @@ from rosd_core.config.load import load_params
 from rosd_core.errors import RosdError
 from rosd_core.pocket.lessons import Lesson, draw_conversations
 from rosd_core.pocket.mastery import right_before_error, step_rates
-from rosd_core.pocket.oracle import corrective_idea, first_error, wrong_solution
+from rosd_core.pocket.oracle import corrective_idea, first_error, known_errors, wrong_solution
 from rosd_core.pocket.weakness import forget_rate
-from rosd_core.pocket.world import Program, make_problem, solve
+from rosd_core.pocket.world import RULES, Program, make_problem, misconception, solve
+from rosd_core.tables.io import read_table
 from tests.support import PROMPTS, ROOT, SMALL, run_stage, write_params
 
 RATES = {"carry": 0.65, "borrow": 0.6, "regroup": 0.5}
@@ -121,10 +124,10 @@ def test_the_second_world_differs_in_its_recipes_alone():
     shipped, second = load_params(ROOT / "params.yaml"), load_params(MASTERED / "params.yaml")
     recipes = {"bootstrap", "finetune"}
     assert shipped.model_dump(exclude=recipes) == second.model_dump(exclude=recipes)
-    assert second.bootstrap is not None
-    weak = second.bootstrap.weak_digits
+    assert second.finetune is not None
+    weak = second.finetune.weak_digits
     assert weak is not None
-    assert set(weak.model_dump()) == set(second.bootstrap.forget)
+    assert set(weak.model_dump()) == set(second.finetune.forget)
 
 
 def test_weak_digits_name_every_rule_and_are_digits(tmp_path):
@@ -138,15 +141,24 @@ def test_weak_digits_name_every_rule_and_are_digits(tmp_path):
 
 
 @pytest.mark.stage
-def test_the_second_world_runs_in_a_project_folder_of_its_own(tmp_path):
-    recipe = load_params(MASTERED / "params.yaml").bootstrap
-    assert recipe is not None
-    short = recipe.model_dump()
-    for phase in short["phases"].values():
-        phase["steps"] = 2
-    write_params(tmp_path, SMALL | {"bootstrap": short})
-    for stage, *key in (["bootstrap"], ["prepare"], ["rollout", "i1"]):
+def test_the_model_of_the_second_world_errs_at_weak_steps_alone(tmp_path):
+    """12 problems, 96 rollouts: the first error of each wrong one is at a weak step."""
+    write_params(tmp_path, SMALL | {"rollout": {"problems": 12, "group_size": 8}})
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "base").symlink_to(MASTERED / "models" / "base")
+    for stage, *key in (["prepare"], ["rollout", "i1"]):
         run_stage(tmp_path, stage, *key)
-    assert (tmp_path / "models" / "base" / "model.safetensors").is_file()
-    assert (tmp_path / "metrics" / "bootstrap-base.json").is_file()
-    assert (tmp_path / "iterations" / "i1" / "rollouts.parquet").is_file()
+    recipe = load_params(MASTERED / "params.yaml").finetune
+    assert recipe is not None and recipe.weak_digits is not None
+    weak = recipe.weak_digits.model_dump()
+    problems = read_table("problems", tmp_path / "data" / "problems.parquet").to_dicts()
+    rollouts = read_table("rollouts", tmp_path / "iterations" / "i1" / "rollouts.parquet")
+    spans = known_errors(problems, rollouts.to_dicts())
+    rates = []
+    for row in rollouts.filter(pl.col("rollout_id").is_in(list(spans))).to_dicts():
+        line = row["response"][slice(*spans[row["rollout_id"]])]
+        step = re.fullmatch(r"(\d+)([-+*])(\d+)=(\d+)", line)
+        if step is not None and misconception(step[2], int(step[1]), int(step[3])) is not None:
+            rates.append(forget_rate(RULES[step[2]], int(step[3]), recipe.forget, weak))
+    assert len(rates) > 20
+    assert sum(rate > 0 for rate in rates) >= 0.95 * len(rates)

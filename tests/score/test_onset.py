@@ -25,6 +25,7 @@ def row(divergence=(0.01, 0.02, 0.3, 0.0), **changes) -> Any:
         "support_logp": np.arange(2 * n).reshape(n, 2) * -0.1,
         "tail_logp": np.arange(n) * -0.5,
         "divergence": np.array(divergence),
+        "student_entropy": np.arange(n) * 0.1,
         "teacher_hidden": None,
     }
     return columns | {"policy": "divergence", "status": "scored"} | changes

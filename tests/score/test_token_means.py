@@ -11,7 +11,7 @@ def row(kind, positions, divergence, entropy):
     given = {
         "rollout_id": "p/0", "problem_id": "p", "kind": kind, "prompt_ids": [1],
         "teacher_prompt_ids": [1], "shortened": None, "response_ids": [5, 6, 7],
-        "positions": positions, "behaviour_logp": [-1.0] * len(positions), "weight": 1.0,
+        "positions": positions, "behaviour_logp": [-1.0] * len(positions), "weight": 1.0, "policy": "all",
         "student_logp": [-1.0] * len(positions),
     }  # fmt: skip
     scores = {"divergence": divergence, "student_entropy": entropy}
