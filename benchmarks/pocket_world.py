@@ -60,8 +60,8 @@ def main(
     pairs = [(p, p.program) for p in drawn if p.program is not None]
     total = len(pairs) * group
     for file in params or WORLDS:
-        params = load_params(file)
-        p = params.bootstrap or params.finetune
+        world = load_params(file)
+        p = world.bootstrap or world.finetune
         assert p is not None  # the pocket worlds have a recipe
         c = measure(pairs, group, dict(p.forget), p.weak_digits and p.weak_digits.model_dump())
         print(file)

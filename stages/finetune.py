@@ -6,6 +6,7 @@ out models/<name>: whole weights, curves/<name>.csv;
 """
 
 import shutil
+from typing import Any
 
 import polars as pl
 
@@ -41,7 +42,7 @@ def run(params: Params, paths: Paths, model: str, revision: str | None, name: st
     check_model(folder)
     tokenizer = load_tokenizer(folder)
     end = reply_end(tokenizer, stop_ids(load_generation_config(folder), tokenizer))
-    weak = {"weak_digits": None if p.weak_digits is None else p.weak_digits.model_dump()}
+    weak: dict[str, Any] = {"weak_digits": p.weak_digits and p.weak_digits.model_dump()}
     parts = [
         Part(
             key, Phase(**phase.values_for(Phase)),

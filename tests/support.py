@@ -70,7 +70,7 @@ on_fixtures_and_real_sets = pytest.mark.parametrize(
 )
 
 
-def run_stage(project: Path, stage: str, *args: str) -> None:
+def run_stage(project: Path, stage: str, *args: str | None) -> None:
     """A stage in this process, on a project folder."""
     from importlib import import_module
 

@@ -104,7 +104,8 @@ def every_arm(
     places: dict[tuple[str, str], list[str]] = {}
     for arm, point in found.points.items():
         others = [str(v) for name, v in list(point.items())[1:] if name != found.axis]
-        value = f"{found.axis} {point[found.axis]:g}" if found.axis in point else ""
+        axis = found.axis
+        value = f"{axis} {point[axis]:g}" if axis is not None and axis in point else ""
         places.setdefault((", ".join(others), value), []).append(arm)
     names = list(dict.fromkeys(name for name, _ in places))
     values = sorted(

@@ -5,14 +5,15 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from rosd_core.errors import RosdError
-from rosd_core.pocket.encoding import encode, encode_learnt, reply_end
+from rosd_core.pocket.encoding import Learnt, encode, encode_learnt, reply_end
 from rosd_core.pocket.lessons import Conversation
+from rosd_core.prompts.templates import Messages
 
 TEMPLATE = (
     "{% for m in messages %}{{ m['role'] }}:{{ m['content'] }}{{ end }}{% endfor %}"
     "{% if add_generation_prompt %}assistant:{% endif %}"
 )
-ASKED = [{"role": "user", "content": "Go."}]
+ASKED: Messages = [{"role": "user", "content": "Go."}]
 
 
 def words(split: str, end: str = "<end>") -> PreTrainedTokenizerFast:
@@ -69,14 +70,14 @@ def test_prompt_and_reply_are_encoded_one_by_one():
 def test_learnt_are_the_tokens_that_touch_the_spans():
     tokenizer = words(HEAD + r"|\d{1,2}|\W")
     # 37+25=62: tokens 37, +, 25, =, 62 at characters 0-2, 2-3, 3-5, 5-6, 6-8
-    rows = [(ASKED, "37+25=62", [(4, 6)]), (ASKED, "37+25=62", [(7, 8), (0, 1)])]
+    rows: list[Learnt] = [(ASKED, "37+25=62", [(4, 6)]), (ASKED, "37+25=62", [(7, 8), (0, 1)])]
     assert [row.positions for row in encode_learnt(rows, tokenizer, 6)] == [[2, 3], [0, 4]]
     assert encode_learnt([], tokenizer, 6) == []
 
 
 def test_a_reply_ends_with_what_the_template_writes_if_that_stops_a_response():
     tokenizer = words(HEAD + r"|<\w+>|\W")
-    end, other = tokenizer.convert_tokens_to_ids(["<end>", "<other>"])
+    end, other = (tokenizer.vocab[token] for token in ("<end>", "<other>"))
     assert reply_end(tokenizer, [end, other]) == end
     assert reply_end(tokenizer, [other, end]) == end
     assert reply_end(tokenizer, [other]) == other  # <end> would not stop it

@@ -85,6 +85,7 @@ def test_ideas_are_asked_at_the_first_error(tokenizer):
         # the idea names the very calculation, and the result is right
         assert hint.startswith(f"In {expression} the ones ")
         assert eval(expression) == int(result)
+        assert spans is not None
         assert reply[slice(*spans[0])] == result
         assert spans[0][1] == len(reply)
     exam = set_exam(COURSE, 20, tokenizer, tokenizer.eos_token_id)
