@@ -11,8 +11,8 @@ def row(kind, positions, divergence, entropy):
     given = {
         "rollout_id": "p/0", "problem_id": "p", "kind": kind, "prompt_ids": [1],
         "teacher_prompt_ids": [1], "shortened": None, "response_ids": [5, 6, 7],
-        "positions": positions, "behaviour_logp": [-1.0] * len(positions), "weight": 1.0, "policy": "all",
-        "student_logp": [-1.0] * len(positions),
+        "positions": positions, "behaviour_logp": [-1.0] * len(positions), "weight": 1.0,
+        "student_logp": [-1.0] * len(positions), "policy": "all",
     }  # fmt: skip
     scores = {"divergence": divergence, "student_entropy": entropy}
     return unscored(given, "scored", "student") | scores  # pyright: ignore[reportArgumentType]
