@@ -27,6 +27,7 @@ from rosd_core.prompts.chat import pad_id
 from rosd_core.prompts.fit import PromptBuilder
 from rosd_core.prompts.templates import Prompts
 from rosd_core.sampling.engine import Decoding, EngineSettings, open_engine
+from rosd_core.score.contrast import contrasted
 from rosd_core.score.idea_check import idea_gains, read_trials, reject_ideas
 from rosd_core.score.inputs import STATUS_COLUMNS, InputReader, supervised_ids
 from rosd_core.score.lift import check_lift, lift_metrics, lift_policy, read_gains
@@ -105,7 +106,9 @@ def open_work(params: Params, paths: Paths, iteration: str, report: Report) -> W
             rows = deferred_rows(inputs.read(ids), context)
             return name_teacher(rows, teacher)
         with low_precision(torch.device(device).type, p.autocast):
-            rows = score_rows(inputs.read(ids), *models, settings, report)
+            read = inputs.read(ids)
+            teaching = contrasted(models[1], inputs, read, p.contrast, params.rollout.seed)
+            rows = score_rows(read, models[0], teaching, settings, report)
             if p.idea_check == "drop":
                 trials = read_trials(inputs, rows)
                 reject_ideas(rows, idea_gains(trials, models[1], p.batch_tokens))

@@ -150,6 +150,16 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _a_contrast_needs_demonstrations(self) -> "Params":
+        context, targets = self.align.teacher_context, self.score.targets
+        if self.score.contrast and (context not in ("peer", "reference") or targets != "topk"):
+            raise ValueError(
+                "score.contrast needs score.targets topk and align.teacher_context peer or "
+                f"reference, whose place a wrong response takes; they are {targets} and {context}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _an_onset_needs_scores(self) -> "Params":
         if self.align.mask not in ("divergence", "quote_or_divergence"):
             return self

@@ -40,6 +40,7 @@ class Score(Section):
     lift_confidence: Annotated[float, Field(gt=0, lt=1)]
     row_lift: Literal["keep", "drop"]
     idea_check: Literal["keep", "drop"]
+    contrast: Annotated[float, Field(ge=0)]
     divergence_threshold: Annotated[float, Field(ge=0, lt=math.log(2))]
     teacher_samples: Annotated[int, Field(ge=0)]
     shard_rows: Positive

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -73,3 +74,22 @@ def test_ideas_are_tried_on_correct_peers(reflected):
     rejected = wrong["idea_gain"] <= 0
     assert (wrong["status"] == "idea_rejected").equals(rejected)
     assert not rejected.all()
+
+
+def test_a_contrast_changes_rows_whose_group_has_another_wrong_response(reflected):
+    peer = {"align": {"teacher_context": "peer", "mask": "all"}}
+    usual = {"targets": "topk", "lift": "off"}
+    plain = scores(reflected, peer | {"score": usual})
+    found = scores(reflected, peer | {"score": usual | {"contrast": 0.5}})
+    rollouts = read_table("rollouts", Paths(reflected).table("rollouts", "i1"))
+    wrong = rollouts.filter(~pl.col("success")).select(
+        "problem_id", pl.col("rollout_id").alias("w")
+    )
+    pairs = found.select("rollout_id", "problem_id").join(wrong, "problem_id")
+    able = set(pairs.filter(pl.col("w") != pl.col("rollout_id"))["rollout_id"])
+    assert len(able) > 0
+    for one, other in zip(found.iter_rows(named=True), plain.iter_rows(named=True), strict=True):
+        gap = np.abs(np.subtract(one["teacher_logp"], other["teacher_logp"])).max()
+        assert (gap > 1e-3) == (one["rollout_id"] in able), gap
+        whole = np.exp(one["support_logp"]).sum(1) + np.exp(one["tail_logp"])
+        assert np.allclose(whole, 1, atol=1e-4)  # still a distribution
