@@ -172,6 +172,34 @@ def test_every_study_that_is_shipped_is_a_stage_with_arms():
         assert len(runs_of(study, params)) == len(study.seeds) * len(arms_of(study))
 
 
+@pytest.mark.parametrize(
+    ("key", "first"),
+    [
+        ("reflect.peer", "reflect"),
+        ("reflect.no_success", "reflect"),
+        ("align.teacher_context", "align"),
+        ("align.no_peer", "align"),
+        ("align.mask", "align"),
+        ("align.weight", "align"),
+        ("score.contrast", "score"),
+        ("score.idea_check", "score"),
+        ("score.row_lift", "score"),
+        ("prompts.with_critique", "score"),
+        ("distill.token_weight", "distill"),
+        ("distill.loss", "distill"),
+    ],
+)
+def test_what_goes_beyond_rosd_runs_on_stored_rollouts(key, first):
+    """The first stage of an iteration that a change of the key re-runs."""
+    order = ("rollout", "reflect", "align", "score", "distill")
+    readers = [s for s in order if any(covers_key(p, key) for p in definition(s)["params"])]
+    assert readers[0] == first
+
+
+def covers_key(declared: str, key: str) -> bool:
+    return key == declared or key.startswith(f"{declared}.")
+
+
 @pytest.mark.stage
 @pytest.mark.parametrize("stage", [*STAGES, "study"])
 def test_every_stage_runs_as_a_module(stage):
