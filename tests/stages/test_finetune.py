@@ -48,12 +48,13 @@ def kill_after(project, line: str, number: int) -> int:
 
 
 @pytest.mark.stage
-@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("lora", "number"), [(None, signal.SIGKILL), (LORA, signal.SIGTERM)], ids=["full", "lora"]
+)
 def test_a_run_that_was_stopped_gives_the_weights_of_one_that_was_not(project, lora, number):
-    write_params(project, settings(lora, 50))
+    write_params(project, settings(lora, 22))
     whole, unfinished = teach(project, "whole"), project / "models" / "finetuned.unfinished"
-    kill_after(project, ": step 2 of 53", number)
+    kill_after(project, ": step 2 of 25", number)
     assert not (project / "models" / "finetuned").exists()
     assert list(unfinished.glob("step-*"))
     resumed = teach(project)
@@ -64,7 +65,7 @@ def test_a_run_that_was_stopped_gives_the_weights_of_one_that_was_not(project, l
         for name in ("whole", "finetuned")
     ]
     assert curves[0].equals(curves[1])
-    assert curves[0]["step"].to_list() == [20, 40, 53]
+    assert curves[0]["step"].to_list() == [20, 25]
     base = project / "models" / "base" / "model.safetensors"
     assert file_hash(resumed / "model.safetensors") != file_hash(base)
 
@@ -86,12 +87,12 @@ def test_it_ends_once_its_aims_are_reached_in_the_last_phase_and_is_a_base(proje
 
 @pytest.mark.stage
 def test_other_settings_do_not_go_on_with_a_stopped_run(project):
-    write_params(project, settings(last=50))
-    kill_after(project, ": step 2 of 53", signal.SIGKILL)
-    write_params(project, settings(last=50, weight_decay=0.5))
+    write_params(project, settings(last=22))
+    kill_after(project, ": step 2 of 25", signal.SIGKILL)
+    write_params(project, settings(last=22, weight_decay=0.5))
     with pytest.raises(RosdError, match=r"weight_decay = 0\.01; now it is 0\.5"):
         teach(project)
-    write_params(project, settings(last=50, save_every=9))  # changes nothing that is learnt
+    write_params(project, settings(last=22, save_every=9))  # changes nothing that is learnt
     teach(project)
 
 
