@@ -49,7 +49,11 @@ def kill_after(project, line: str, number: int) -> int:
 
 @pytest.mark.stage
 @pytest.mark.parametrize(
-    ("lora", "number"), [(None, signal.SIGKILL), (LORA, signal.SIGTERM)], ids=["full", "lora"]
+    ("lora", "number"),
+    [
+        pytest.param(None, signal.SIGKILL, id="full"),
+        pytest.param(LORA, signal.SIGTERM, id="lora", marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_that_was_stopped_gives_the_weights_of_one_that_was_not(project, lora, number):
     write_params(project, settings(lora, 22))
@@ -87,12 +91,12 @@ def test_it_ends_once_its_aims_are_reached_in_the_last_phase_and_is_a_base(proje
 
 @pytest.mark.stage
 def test_other_settings_do_not_go_on_with_a_stopped_run(project):
-    write_params(project, settings(last=22))
-    kill_after(project, ": step 2 of 25", signal.SIGKILL)
-    write_params(project, settings(last=22, weight_decay=0.5))
+    write_params(project, settings(last=12))
+    kill_after(project, ": step 2 of 15", signal.SIGKILL)
+    write_params(project, settings(last=12, weight_decay=0.5))
     with pytest.raises(RosdError, match=r"weight_decay = 0\.01; now it is 0\.5"):
         teach(project)
-    write_params(project, settings(last=22, save_every=9))  # changes nothing that is learnt
+    write_params(project, settings(last=12, save_every=9))  # changes nothing that is learnt
     teach(project)
 
 
