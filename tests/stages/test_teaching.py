@@ -1,7 +1,6 @@
 """Settings of align and score that decide which wrong responses teach, on the real stages."""
 
 import json
-import shutil
 
 import numpy as np
 import polars as pl
@@ -9,21 +8,9 @@ import pytest
 
 from rosd_core.tables.io import read_table
 from stages.paths import Paths
-from tests.support import ROOT, SMALL, run_stage, write_params
+from tests.support import SMALL, run_stage, write_params
 
 pytestmark = pytest.mark.stage
-
-
-@pytest.fixture(scope="module")
-def reflected(tmp_path_factory):
-    """A project with rollouts and reflections."""
-    folder = tmp_path_factory.mktemp("reflected")
-    write_params(folder, SMALL)
-    shutil.copytree(ROOT / "models" / "base", folder / "models" / "base")
-    run_stage(folder, "prepare")
-    for stage in ("rollout", "reflect"):
-        run_stage(folder, stage, "i1")
-    return folder
 
 
 def scores(project, changes) -> pl.DataFrame:
