@@ -9,7 +9,7 @@ from tests.support import ROOT, SMALL, run_stage, write_params
 
 @pytest.fixture(scope="module")
 def reflected(tmp_path_factory):
-    """A project with rollouts and reflections of the pocket model, some on groups without success."""
+    """A project with rollouts and reflections of the pocket model; some groups lack success."""
     folder = tmp_path_factory.mktemp("reflected")
     write_params(folder, SMALL)
     shutil.copytree(ROOT / "models" / "base", folder / "models" / "base")
