@@ -8,13 +8,12 @@ from rosd_core.config.params import Params
 from rosd_core.config.prompts import FIELDS
 from rosd_core.errors import RosdError
 from rosd_core.models.pointer import refuse_pointer
+from rosd_core.pocket.course import HELD_OUT
 from rosd_core.pocket.lessons import Conversation, Lesson, draw_conversations
 from rosd_core.pocket.recipe import Phase, build_model, build_tokenizer, text_sample, train
 from rosd_core.prompts.templates import Prompts
 from rosd_core.tables.atomic import replacing_folder, write_json
 from stages.paths import Paths, set_threads
-
-HELD_OUT = 10**7  # a step far beyond training: its conversations are never trained on
 
 
 def run(params: Params, paths: Paths) -> None:

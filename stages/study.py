@@ -25,7 +25,7 @@ from rosd_core.report.study_tables import outcome, study_markdown
 from rosd_core.tables.atomic import replacing
 from rosd_core.tables.hashing import fingerprint
 from rosd_core.tables.io import read_table, write_table
-from rosd_core.tables.progress import Report
+from rosd_core.tables.progress import Report, silent
 from rosd_core.workers.pool import Work, results
 from stages.engines import workers
 from stages.paths import Paths
@@ -107,7 +107,7 @@ def everywhere(tasks: Sequence[Callable[[], None]], params: Params, jobs: int) -
             pool.shutdown(cancel_futures=True)
         return
     where = workers(params.machine, params.engine)
-    for number, _ in enumerate(results(_open, [[task] for task in tasks], where, _silent), 1):
+    for number, _ in enumerate(results(_open, [[task] for task in tasks], where, silent), 1):
         report(number)
 
 
@@ -129,10 +129,6 @@ def _open(report: Report) -> Work:
         return []
 
     return work
-
-
-def _silent(done: int, total: int, tokens: int) -> None:
-    """Progress of a task is not shown."""
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """A study's figures: heat maps of accuracy, curves with intervals, how responses begin."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from rosd_core.report.paired import Interval
-from rosd_core.report.study import IN, OUT, numbered
+from rosd_core.report.study import IN, OUT
 from rosd_core.report.study_tables import Outcome, grid_of
 from rosd_core.tables.atomic import replacing
 
@@ -54,13 +55,17 @@ def heat_map(found: Outcome, axis: str, file: Path) -> None:
     save(figure, file)
 
 
+def _panel(found: Outcome, point: Mapping[str, Any]) -> str:
+    """The values of a point other than those of the first axis and of the selected one."""
+    return ", ".join(str(v) for name, v in list(point.items())[1:] if name != found.axis)
+
+
 def panels(found: Outcome) -> dict[str, list[str]]:
     """The chosen arms by their values other than the first axis: one panel each."""
     groups: dict[str, list[str]] = {}
     for arm in found.chosen.values():
         point = found.points[arm]
-        others = [str(v) for name, v in list(point.items())[1:] if name != found.axis]
-        groups.setdefault(", ".join(others), []).append(arm)
+        groups.setdefault(_panel(found, point), []).append(arm)
     return groups
 
 
@@ -103,10 +108,9 @@ def every_arm(
     """
     places: dict[tuple[str, str], list[str]] = {}
     for arm, point in found.points.items():
-        others = [str(v) for name, v in list(point.items())[1:] if name != found.axis]
         axis = found.axis
         value = f"{axis} {point[axis]:g}" if axis is not None and axis in point else ""
-        places.setdefault((", ".join(others), value), []).append(arm)
+        places.setdefault((_panel(found, point), value), []).append(arm)
     names = list(dict.fromkeys(name for name, _ in places))
     values = sorted(
         {value for _, value in places}, key=lambda v: float(v.split()[-1]) if v else 0.0
@@ -131,7 +135,7 @@ def all_figures(found: Outcome, interval: Interval, home: Path) -> None:
     if found.axis is not None:
         heat_map(found, found.axis, home / "heat_map.png")
     curves(found, interval, home / "curves.png")
-    domain, rows = found.domains.trained[0], numbered(found.results)
+    domain, rows = found.domains.trained[0], found.results
     for title, values, name in (
         ("in domain, mean@k in percent", found.values.filter(domain=IN), "every_arm"),
         ("share of openings that changed", _of(rows, f"opening_shift.{domain}"), "openings"),

@@ -33,7 +33,7 @@ from rosd_core.report.study import (
 class Outcome:
     """What the tables and figures show. `chosen`: label without the selected axis -> arm."""
 
-    results: pl.DataFrame
+    results: pl.DataFrame  # numbered
     values: pl.DataFrame  # accuracies
     last: pl.DataFrame  # those after the last iteration
     points: Mapping[str, Mapping[str, Any]]
@@ -47,7 +47,7 @@ class Outcome:
 
     def quantity(self, arm: str, name: str) -> list[float]:
         """An arm's last values of a quantity, one per seed."""
-        rows = numbered(self.results).filter(arm=arm, quantity=name)
+        rows = self.results.filter(arm=arm, quantity=name)
         return last_values(rows, self.results)["value"].to_list()
 
     def seconds(self, arm: str) -> list[float]:
@@ -65,7 +65,7 @@ def outcome(study: Study, results: pl.DataFrame, domains: Domains) -> Outcome:
     last = last_values(values, results)
     axis = study.select.axis if study.select else None
     chosen = chosen_arms(points, last, study.select)
-    return Outcome(results, values, last, points, chosen, domains, axis)
+    return Outcome(numbered(results), values, last, points, chosen, domains, axis)
 
 
 def study_markdown(study: Study, found: Outcome, interval: Interval, samples: int) -> str:

@@ -94,10 +94,9 @@ def wrong_prompts(
         if row["rollout_id"] not in chosen:
             continue
         problem, name = problems[row["problem_id"]], row["rollout_id"]
-        parts = {"problem": problem["prompt"]}
-        text = without_thinking(response[chosen[name]])
-        beside = build(templates.with_solution, name, problem["system"], **parts, solution=text)
-        plain = build(templates.plain, name, problem["system"], **parts)
+        parts = {"problem": problem["prompt"], "solution": without_thinking(response[chosen[name]])}
+        beside = build(templates.with_solution, name, problem["system"], **parts)
+        plain = reader.plain_prompt(name, problem)
         if max(len(beside.ids), len(plain.ids)) + len(row["response_ids"]) <= context_length:
             key = (tuple(row["teacher_prompt_ids"]), tuple(row["response_ids"]))
             found[key] = (tuple(beside.ids), tuple(plain.ids))

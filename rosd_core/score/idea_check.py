@@ -56,9 +56,7 @@ def read_trials(reader: InputReader, rows: Sequence[ScoreRow]) -> dict[str, Tria
     for rollout_id, peer_id in peers.items():
         peer = rollouts[peer_id]
         problem = asked[peer["problem_id"]]
-        plain = reader.builder.build(
-            reader.builder.prompts.plain, rollout_id, problem["system"], problem=problem["prompt"]
-        )
+        plain = reader.plain_prompt(rollout_id, problem)
         trials[rollout_id] = Trial(prompts[rollout_id], plain.ids, peer["response_ids"])
     return trials
 

@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from rosd_core.errors import RosdError
-from rosd_core.prompts.fit import PromptBuilder
+from rosd_core.prompts.fit import FittedPrompt, PromptBuilder
 from rosd_core.score.contexts import KnownRow, teacher_prompt
 from rosd_core.tables.hashing import fingerprint
 from rosd_core.tables.io import join_rows, read_rows, read_table
@@ -77,6 +78,11 @@ class InputReader:
     problems: pl.DataFrame
     files: Mapping[str, Path]
     builder: PromptBuilder
+
+    def plain_prompt(self, rollout_id: str, problem: Mapping[str, Any]) -> FittedPrompt:
+        """What the teacher reads of a problem without any context."""
+        build, template = self.builder.build, self.builder.prompts.plain
+        return build(template, rollout_id, problem["system"], problem=problem["prompt"])
 
     def read(self, ids: Sequence[str]) -> list[ScoreInput]:
         """What the teacher reads for these rollouts."""
