@@ -50,7 +50,7 @@ def idea_pairs(course: Course, count: int) -> list[tuple[Learnt, Learnt]]:
         index += 1
         assert problem.program is not None
         rng = Random(f"{course.seed}/ideas/{index}")
-        wrong = wrong_solution(problem.program, rng, lesson.forget, 0.0)
+        wrong = wrong_solution(problem.program, rng, lesson.forget, 0.0, lesson.weak_digits)
         if wrong is None or wrong.rule is None:
             continue
         number = wrong.check.count("\n")  # lines up to the wrong one, which it includes

@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -146,3 +148,16 @@ def test_a_save_is_whole_and_belongs_to_one_training(tmp_path):
     save(tmp_path, {"w": weight}, optimizer, Progress(10, 2.0, [], []), begun)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["curve.csv", "step-0000010"]
     assert json.loads((tmp_path / "step-0000010" / "progress.json").read_text())["step"] == 10
+
+
+def test_ideas_of_a_world_of_weak_digits_are_of_weak_steps():
+    """Where mastered steps are never forgotten, an idea can help at the weak ones alone."""
+    weak = {"carry": [8, 9], "borrow": [8, 9], "regroup": [2, 3]}
+    last = COURSE.parts[-1]
+    lesson = replace(last.lesson, weak_digits=weak)
+    pairs = idea_pairs(replace(COURSE, parts=[replace(last, lesson=lesson)]), 20)
+    rules = {"+": "carry", "-": "borrow", "*": "regroup"}
+    for (_, reply, _), _ in pairs:
+        step = re.fullmatch(r"\d+([-+*])(\d+)=\d+", reply.split("\n")[-1])
+        assert step is not None
+        assert int(step[2]) % 10 in weak[rules[step[1]]]
