@@ -197,6 +197,7 @@ def schema(
 
 
 app.command()(cli_models.base)
+app.command()(cli_models.merge)
 app.command("init")(cli_models.init_project)
 app.command()(cli_models.parity)
 app.command()(cli_models.serve)

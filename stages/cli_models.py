@@ -1,4 +1,4 @@
-"""Commands of `rosd` about models and their engines: base, init, parity, serve."""
+"""Commands of `rosd` about models and their engines: base, merge, init, parity, serve."""
 
 import shlex
 from collections.abc import Iterator
@@ -70,6 +70,25 @@ def base(
         place = "the built-in model" if current is None else current.model
         at = f" at {current.revision}" if current is not None and current.revision else ""
     typer.echo(f"{here}: {place}{at}")
+
+
+def merge(
+    adapter: Annotated[Path, typer.Argument(help="A folder with adapter_config.json.")],
+    to: Annotated[Path, typer.Argument(help="The new folder.")],
+    base: Annotated[
+        str | None,
+        typer.Option(help="Instead of the base that the adapter names, as in `rosd base`."),
+    ] = None,
+) -> None:
+    """Write an adapter and its base as one model."""
+    with messages("merge"):
+        from rosd_core.models.gguf import find_or_convert
+        from rosd_core.models.merge import merge_adapter
+
+        parent = to.resolve().parent
+        whole = None if base is None else find_or_convert(base, None, parent)[0]
+        merge_adapter(adapter, to, whole)
+    typer.echo(f"{to}: ready.")
 
 
 def init_project(

@@ -1,7 +1,7 @@
 """bootstrap --from MODEL: teach a pretrained model the pocket world; no stage of dvc.yaml.
 
 in  params finetune, machine, prompts; a model's folder, its id on the hub or a GGUF file
-out models/<name>: whole weights, curves/<name>.csv;
+out models/<name>: whole weights or an adapter, curves/<name>.csv;
     while it runs, models/<name>.unfinished with the last save and curve.csv
 """
 
@@ -54,7 +54,7 @@ def run(params: Params, paths: Paths, model: str, revision: str | None, name: st
     prompts = Prompts(params.prompts.only(*FIELDS), examples=examples)
     course = Course(p.seed, p.rows_per_step, prompts, parts)
     exam = set_exam(course, p.held_out, tokenizer, end)
-    lora = None if p.lora is None else p.lora.model_dump()
+    lora = None if p.lora is None else p.lora.adapter
     student = open_student(folder, params.machine.device, lora, paths.root, p.seed)
     begun = p.what_is_learnt() | {"model": fingerprint(folder), "examples": examples}
     begun |= {f"prompts.{template}": text for template, text in prompts.templates.items()}
@@ -64,10 +64,13 @@ def run(params: Params, paths: Paths, model: str, revision: str | None, name: st
         Teaching(**p.values_for(Teaching)), pad_id(tokenizer), work, begun,
     )  # fmt: skip
     with replacing_folder(target) as folder:
-        save_student(student, tokenizer, folder, merge=True)
+        save_student(student, tokenizer, folder, merge=p.lora is not None and p.lora.merge)
     write_csv(pl.DataFrame(curve), paths.curve(name), 6)
     shutil.rmtree(work)
-    print(f"{target}: ready. `rosd base {target}` makes it the project's base model.")
+    if p.lora is None or p.lora.merge:
+        print(f"{target}: ready. `rosd base {target}` makes it the project's base model.")
+    else:
+        print(f"{target}: an adapter. `rosd merge {target} FOLDER` makes a whole model of it.")
 
 
 def _refuse_taken(paths: Paths, name: str, iterations: list[str]) -> None:

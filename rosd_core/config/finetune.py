@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from rosd_core.config.bootstrap import Phase, WeakDigits
 from rosd_core.config.section import Positive, Rate, Section, Share
-from rosd_core.config.training import Adapter
+from rosd_core.config.training import Lora
 
 
 class Finetune(Section):
@@ -17,7 +17,7 @@ class Finetune(Section):
     weight_decay: Annotated[float, Field(ge=0)]
     grad_clip: Rate
     autocast: Literal["none", "bfloat16"]
-    lora: Adapter | None
+    lora: Lora | None
     save_every: Positive
     measure_every: Positive
     held_out: Positive
@@ -48,5 +48,6 @@ class Finetune(Section):
         """The values that the weights depend on, beyond the order of sums: a run that goes on must
         have the same.
         """
-        free = {"batch_tokens", "save_every", "measure_every", "until"}
-        return self.model_dump(mode="json", exclude=free)
+        free = {"batch_tokens", "save_every", "measure_every", "until", "lora"}
+        lora = None if self.lora is None else self.lora.adapter
+        return self.model_dump(mode="json", exclude=free) | {"lora": lora}

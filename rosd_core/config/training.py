@@ -63,15 +63,17 @@ class Score(Section):
         return self
 
 
-class Adapter(Section):
+class Lora(Section):
     rank: Positive
     alpha: Rate
     dropout: Share
     modules: str
-
-
-class Lora(Adapter):
     merge: bool
+
+    @property
+    def adapter(self) -> dict[str, Any]:
+        """The arguments of a new adapter."""
+        return self.model_dump(exclude={"merge"})
 
 
 class Distill(Section):
@@ -111,7 +113,7 @@ class Distill(Section):
     @property
     def new_adapter(self) -> dict[str, Any] | None:
         """The arguments of a new adapter, if the iteration trains one."""
-        return None if self.lora is None else self.lora.model_dump(exclude={"merge"})
+        return None if self.lora is None else self.lora.adapter
 
     @property
     def merge(self) -> bool:

@@ -97,10 +97,10 @@ def base_of(folder: Path) -> Path:
     return base if base.is_absolute() else folder.parent.parent / base
 
 
-def load_adapter(folder: Path, trainable: bool) -> "PeftModel":
-    """The adapter of a folder on its base model, on the CPU."""
-    base = load_plain(base_of(folder))
-    return import_peft().PeftModel.from_pretrained(base, folder, is_trainable=trainable)
+def load_adapter(folder: Path, trainable: bool, base: Path | None = None) -> "PeftModel":
+    """The adapter of a folder on its base model, or on that in the folder `base`, on the CPU."""
+    model = load_plain(base_of(folder) if base is None else base)
+    return import_peft().PeftModel.from_pretrained(model, folder, is_trainable=trainable)
 
 
 def context_length(config: PreTrainedConfig) -> int:

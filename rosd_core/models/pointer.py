@@ -66,6 +66,10 @@ def find_model(model: str, revision: str | None) -> tuple[Path, str | None]:
 
 def check_model(folder: Path) -> None:
     """Raises RosdError where a folder holds no complete model of transformers in safetensors."""
+    if (folder / "adapter_config.json").is_file():
+        raise RosdError(
+            f"{folder}: an adapter, not a model; `rosd merge {folder} NEW_FOLDER` makes one of it."
+        )
     for name in ("config.json", "tokenizer.json"):
         if not (folder / name).is_file():
             raise RosdError(f"{folder}: {name} is missing; a model of transformers is needed.")

@@ -7,14 +7,17 @@ import sys
 
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
 from rosd_core.config.load import load_params
 from rosd_core.errors import RosdError
-from rosd_core.models.pointer import pointer_file
+from rosd_core.models.merge import merge_adapter
+from rosd_core.models.pointer import check_model, pointer_file
 from rosd_core.tables.hashing import file_hash
+from stages.cli import app
 from tests.support import ROOT, SMALL, run_stage, write_params
 
-LORA = {"rank": 2, "alpha": 4.0, "dropout": 0.1, "modules": "all-linear"}
+LORA = {"rank": 2, "alpha": 4.0, "dropout": 0.1, "modules": "all-linear", "merge": True}
 
 
 def settings(lora: dict | None = None, last: int = 3, **changes) -> dict:
@@ -87,6 +90,34 @@ def test_it_ends_once_its_aims_are_reached_in_the_last_phase_and_is_a_base(proje
     command = [sys.executable, "-m", "stages.cli", "base", str(folder)]
     subprocess.run(command, cwd=project, env=env, check=True, capture_output=True)
     assert pointer_file(project / "models" / "base").is_file()
+
+
+@pytest.mark.stage
+def test_an_adapter_that_is_kept_apart_merges_to_the_same_weights(project):
+    pytest.importorskip("peft")
+    write_params(project, settings(LORA, 1))
+    merged = teach(project, "merged")
+    write_params(project, settings(LORA | {"merge": False}, 1))
+    adapter, whole = teach(project, "adapter"), project / "models" / "whole"
+    assert not (adapter / "model.safetensors").exists()
+    with pytest.raises(RosdError, match=r"adapter: an adapter, not a model; `rosd merge"):
+        check_model(adapter)
+    ran = CliRunner().invoke(app, ["merge", str(adapter), str(whole)])
+    assert ran.exit_code == 0, ran.output
+    assert file_hash(whole / "model.safetensors") == file_hash(merged / "model.safetensors")
+    (project / "models" / "base").rename(project / "moved")
+    elsewhere = ["--base", str(project / "moved")]
+    ran = CliRunner().invoke(app, ["merge", str(adapter), str(project / "other"), *elsewhere])
+    assert ran.exit_code == 0, ran.output
+    assert file_hash(project / "other" / "model.safetensors") == file_hash(
+        whole / "model.safetensors"
+    )
+
+
+def test_merging_refuses_what_it_cannot_merge(project):
+    base, there = project / "models" / "base", project / "there"
+    with pytest.raises(RosdError, match="no adapter there"):
+        merge_adapter(base, there, None)
 
 
 @pytest.mark.stage
