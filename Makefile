@@ -28,6 +28,7 @@ $(TEST_STAMP): $(STAMP)
 	touch $@
 
 run: $(STAMP)    ## install if needed, then run the pipeline: what is up to date is not run again
+	@$(BIN)/rosd doctor
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
 	@$(BIN)/rosd report
 

@@ -25,6 +25,7 @@ from rosd_core.losses.head import head_of
 from rosd_core.models.loading import load_model
 from rosd_core.prompts.chat import decode, pad_id
 from rosd_core.tables.io import read_table
+from rosd_core.terminal import printable
 from stages.paths import Paths
 
 
@@ -85,9 +86,10 @@ def main(
 def print_response(row: dict[str, Any]) -> None:
     start, end = row["place"]["char_start"], row["place"]["char_end"]
     text, first = row["response"], row["positions"][0]
-    print(f"{row['rollout_id']}\n\nProblem: {row['problem']}\n")
+    print(f"{row['rollout_id']}\n\nProblem: {printable(row['problem'])}\n")
     print("Response, with the quoted error marked:\n")
-    print(f"{text[:start]}>>>{text[start:end]}<<<{text[end:]}\n\nCorrective idea: {row['idea']}\n")
+    print(printable(f"{text[:start]}>>>{text[start:end]}<<<{text[end:]}\n"))
+    print(f"Corrective idea: {printable(row['idea'])}\n")
     print(
         f"Supervised: tokens {first} to {len(row['response_ids']) - 1}; 0 to {first - 1} are not.\n"
     )
@@ -107,7 +109,7 @@ def print_tokens(row: dict[str, Any], paths: Paths, later: list[str]) -> None:
         token = decode(tokenizer, [row["response_ids"][t]])
         length += len(token)
         cells = [f"{100 * math.exp(column[n]):.1f} %" for column in columns]
-        print(f"| `{token}` | {' | '.join(cells)} |")
+        print(f"| `{printable(token)}` | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from stages import cli_models
-from stages.cli_models import DEFAULT_PARAMS, Iteration, ParamsFile, messages
+from stages.cli_models import DEFAULT_PARAMS, Iteration, ParamsFile
+from stages.messages import messages
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -172,6 +173,27 @@ def hashes(params: ParamsFile = DEFAULT_PARAMS) -> None:
         tensors = (f for d in ("models", "optimizers") for f in (root / d).rglob("*.safetensors"))
         for file in sorted(tensors):
             typer.echo(f"{file_hash(file)}  {file.relative_to(root)}")
+
+
+@app.command()
+def doctor(
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended.")] = False,
+    params: ParamsFile = DEFAULT_PARAMS,
+) -> None:
+    """Say what is broken in the project, for example after a kill."""
+    with messages("doctor"):
+        from rosd_core.errors import RosdError
+        from stages.doctor import examine
+
+        left = []
+        for found in examine(params):
+            if fix and found.mend is not None:
+                typer.echo(f"{found.told}: {found.mend()}")
+                continue
+            hint = "" if found.mend is None else "; `rosd doctor --fix` mends it"
+            left.append(f"{found.told}{hint}")
+        if left:
+            raise RosdError("\n".join(left))
 
 
 @app.command()

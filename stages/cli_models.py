@@ -1,39 +1,18 @@
 """Commands of `rosd` about models and their engines: base, merge, init, parity, serve."""
 
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from stages.messages import messages
 
 ParamsFile = Annotated[
     Path, typer.Option("--params", help="The params file; its folder is the project's.")
 ]
 Iteration = Annotated[str, typer.Argument(help="A key of params.yaml: loop, such as i1.")]
 DEFAULT_PARAMS = Path("params.yaml")
-# commands that keep what they did before an interruption
-KEPT = {
-    "bootstrap --from": "run it again to go on from the last save.",
-    "study": "runs that are done are kept. Run it again.",
-}
-
-
-@contextmanager
-def messages(command: str) -> Iterator[None]:
-    """Errors that the user can fix end as one message and exit code 1."""
-    from rosd_core.errors import RosdError
-
-    try:
-        yield
-    except RosdError as error:
-        typer.echo(f"rosd {command}: {error}", err=True)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        kept = KEPT.get(command, "it wrote nothing. Run it again.")
-        typer.echo(f"rosd {command}: interrupted; {kept}", err=True)
-        raise typer.Exit(130) from None
 
 
 def base(

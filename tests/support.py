@@ -1,5 +1,6 @@
 """What the tests share: the project's root, small params, running a stage in this process."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,26 @@ def run_stage(project: Path, stage: str, *args: str | None) -> None:
 
     params = load_params(project / "params.yaml")
     import_module(f"stages.{stage}").run(params, Paths(project), *args)
+
+
+def command(project: Path, *args: str) -> tuple[int, str]:
+    """`rosd ARGS` in this process, in the project's folder: exit code, and all that it says."""
+    from typer.testing import CliRunner
+
+    from stages.cli import app
+
+    with contextlib.chdir(project):
+        ran = CliRunner().invoke(app, list(args))
+    if ran.exception is not None and not isinstance(ran.exception, SystemExit):
+        raise ran.exception
+    return ran.exit_code, ran.output
+
+
+def refused(project: Path, *args: str) -> str:
+    """The one message of a command that has to refuse its input, without `rosd COMMAND: `."""
+    code, said = command(project, *args)
+    assert code == 1, (code, said)
+    last = [line for line in said.splitlines() if line.startswith("rosd ")]
+    assert len(last) == 1, said
+    assert "Traceback" not in said
+    return last[0].split(": ", 1)[1]

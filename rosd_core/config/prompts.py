@@ -2,10 +2,11 @@
 
 from typing import Any, Literal
 
-from jinja2 import Environment, TemplateSyntaxError, meta
+from jinja2 import TemplateError, TemplateSyntaxError, meta
 from pydantic import model_validator
 
 from rosd_core.config.section import Section
+from rosd_core.prompts.templates import JINJA
 
 # template -> the fields that it may use; the one that it must use comes last
 FIELDS = {
@@ -73,9 +74,12 @@ class PromptTexts(Section):
 
 
 def _check(name: str, template: str, fields: tuple[str, ...]) -> None:
-    """Raises ValueError for a template that is not valid jinja2, or whose fields are wrong."""
+    """Raises ValueError for a template that is not valid jinja2, whose fields are wrong, or that
+    cannot be filled in.
+    """
     try:
-        used = meta.find_undeclared_variables(Environment(autoescape=False).parse(template))
+        used = meta.find_undeclared_variables(JINJA.parse(template))
+        rendered = JINJA.from_string(template)
     except TemplateSyntaxError as error:
         line = f"line {error.lineno}: {error.message}"
         raise ValueError(f"prompts.{name}: not a valid jinja2 template: {line}") from None
@@ -86,3 +90,7 @@ def _check(name: str, template: str, fields: tuple[str, ...]) -> None:
         )
     if fields[-1] not in used:
         raise ValueError(f"prompts.{name}: the field {{{{ {fields[-1]} }}}} is missing")
+    try:
+        rendered.render(dict.fromkeys(fields, "text"))
+    except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        raise ValueError(f"prompts.{name}: cannot be filled in: {error}") from None

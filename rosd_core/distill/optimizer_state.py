@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from rosd_core.errors import RosdError
+from rosd_core.models.loading import readable
 
 STATE_FILE, STEPS = "optimizer.safetensors", "steps"
 
@@ -45,8 +46,9 @@ def load_state(optimizer: torch.optim.Optimizer, names: Sequence[str], folder: P
             f"{file}: no optimizer state there; run `rosd distill {folder.name}` again, which "
             "writes it beside the model."
         )
-    tensors = load_file(file)
-    steps = int(tensors.pop(STEPS, 0))
+    with readable(file, "the optimizer's state"):
+        tensors = load_file(file)
+        steps = int(tensors.pop(STEPS))
     if not tensors:
         return steps
     for name, parameter in zip(names, optimizer.param_groups[0]["params"], strict=True):

@@ -1,7 +1,11 @@
-"""Models and tokenizers from local folders; an adapter (LoRA, peft) is read with its base."""
+"""Models and tokenizers from local folders; an adapter (LoRA, peft) is read with its base.
+
+Weights come from safetensors alone, and code in a model's folder is never run.
+"""
 
 import json
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +28,25 @@ if TYPE_CHECKING:
 
 transformers_logging.disable_progress_bar()  # pyright: ignore[reportPrivateImportUsage] (its public name)
 
+SAFE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+
+
+@contextmanager
+def readable(folder: Path, what: str) -> Iterator[None]:
+    """Turn whatever a library raises for a broken or foreign file into one message; there is no
+    list of what they all raise.
+    """
+    try:
+        yield
+    except (RosdError, MemoryError):
+        raise
+    except Exception as error:
+        told = next((line for line in str(error).splitlines() if line.strip()), "")
+        raise RosdError(
+            f"{folder}: {what} cannot be read ({type(error).__name__}: {told[:300]}). Restore or "
+            "fetch its files again; `dvc repro` makes the iterations' models again."
+        ) from None
+
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a local folder. Raises RosdError where there is none, or no template."""
@@ -32,7 +55,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             f"{folder}: no model there (tokenizer.json is missing). "
             "`dvc repro` makes the iterations' models."
         )
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    with readable(folder, "the tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, **SAFE)
     if tokenizer.chat_template is None:
         raise RosdError(
             f"{folder}: the tokenizer has no chat template; add chat_template.jinja to that folder."
@@ -57,13 +81,27 @@ def load_weights(folder: Path, device: str) -> PreTrainedModel:
 
 
 def load_plain(folder: Path) -> PreTrainedModel:
-    """The model of a local folder on the CPU, fp32."""
+    """The model of a local folder on the CPU, fp32. Raises RosdError where weights are missing:
+    transformers would draw them at random.
+    """
     if not (folder / "config.json").is_file():
         raise RosdError(
             f"{folder}: no model there (config.json is missing). "
             "`dvc repro` makes the iterations' models."
         )
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    if (folder / "generation_config.json").is_file():
+        load_generation_config(folder)  # from_pretrained would pass over a broken one in silence
+    with readable(folder, "the model"):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **SAFE
+        )
+        model, found = loaded
+    if missing := sorted(found["missing_keys"]):
+        raise RosdError(
+            f"{folder}: the weights lack {len(missing)} tensors that config.json asks for, such as "
+            f"{missing[0]}; fetch the model again."
+        )
+    return model
 
 
 def to_device(model: PreTrainedModel, device: str) -> PreTrainedModel:
@@ -92,15 +130,21 @@ def import_peft() -> Any:
 
 def base_of(folder: Path) -> Path:
     """The base model of an adapter; a relative path starts at the folder that holds `models`."""
-    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    base = Path(config["base_model_name_or_path"])
+    with readable(folder, "adapter_config.json"):
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        base = Path(config["base_model_name_or_path"])
     return base if base.is_absolute() else folder.parent.parent / base
 
 
 def load_adapter(folder: Path, trainable: bool, base: Path | None = None) -> "PeftModel":
     """The adapter of a folder on its base model, or on that in the folder `base`, on the CPU."""
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise RosdError(
+            f"{folder}: adapter_model.safetensors is missing; other files are not read."
+        )
     model = load_plain(base_of(folder) if base is None else base)
-    return import_peft().PeftModel.from_pretrained(model, folder, is_trainable=trainable)
+    with readable(folder, "the adapter"):
+        return import_peft().PeftModel.from_pretrained(model, folder, is_trainable=trainable)
 
 
 def context_length(config: PreTrainedConfig) -> int:
@@ -108,16 +152,22 @@ def context_length(config: PreTrainedConfig) -> int:
     return int(getattr(config, "max_position_embeddings", 1 << 30))
 
 
+def load_config(folder: Path) -> PreTrainedConfig:
+    """config.json of a model's folder."""
+    with readable(folder, "config.json"):
+        return AutoConfig.from_pretrained(folder, **SAFE)
+
+
 def folder_context_length(folder: Path) -> int:
     """The most positions of the model in a folder, without loading it."""
     whole = base_of(folder) if is_adapter(folder) else folder
-    return context_length(AutoConfig.from_pretrained(whole, local_files_only=True))
+    return context_length(load_config(whole))
 
 
 def load_generation_config(folder: Path) -> GenerationConfig:
     """The generation config of the model in a folder; where it has none, what its config says."""
     whole = base_of(folder) if is_adapter(folder) else folder
     if (whole / "generation_config.json").is_file():
-        return GenerationConfig.from_pretrained(whole, local_files_only=True)
-    config = AutoConfig.from_pretrained(whole, local_files_only=True)
-    return GenerationConfig.from_model_config(config)
+        with readable(whole, "generation_config.json"):
+            return GenerationConfig.from_pretrained(whole, local_files_only=True)
+    return GenerationConfig.from_model_config(load_config(whole))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rosd_core.models.loading import context_length
+from rosd_core.models.loading import context_length, load_config
 from rosd_core.prompts.fit import PromptBuilder
 
 if TYPE_CHECKING:
@@ -47,9 +47,8 @@ class ModelFacts:
 def model_facts(folder: Path) -> ModelFacts:
     """The facts of a model's folder. Only headers are read, no weights."""
     from safetensors import safe_open
-    from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
+    config = load_config(folder).get_text_config()
     heads = config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     parameters = 0

@@ -53,7 +53,7 @@ def chat_text(
     """
     try:
         return _render(tokenizer, messages, thinking, header=True)
-    except TemplateError as error:
+    except Exception as error:  # a template is code of the model's: it may raise anything
         roles = ", ".join(m["role"] for m in messages)
         hint = (
             '; `system: ""` of a domain in prepare.domains leaves the system message out'

@@ -7,13 +7,17 @@ solution.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import StrictUndefined
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from rosd_core.tables.row_types import Message
 
 Messages = list[Message]
 
-_JINJA = Environment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
+# templates may come with a preset or a project of somebody else's; they can read their fields alone
+JINJA = ImmutableSandboxedEnvironment(
+    undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Prompts:
         return [*messages, {"role": "user", "content": self._render(template, fields)}]
 
     def _render(self, template: str, fields: Mapping[str, str]) -> str:
-        return _JINJA.from_string(self.templates[template]).render(**fields)
+        return JINJA.from_string(self.templates[template]).render(**fields)
 
     def plain(self, problem: str, system: str | None = None) -> Messages:
         """The student's prompt: the problem alone."""

@@ -24,6 +24,10 @@ from tests.support import PROMPTS, write_params
         ),
         ("plain", "{% if %}", "prompts.plain: not a valid jinja2 template: line 1"),
         ("plain", "", r"prompts.plain: the field \{\{ problem \}\} is missing"),
+        ("plain", "{{ problem | shout }}", "No filter named 'shout'"),
+        ("plain", "{{ problem.x.y }}", "cannot be filled in: 'str object' has no attribute 'x'"),
+        ("plain", "{{ problem.__class__ }}", "access to attribute '__class__'"),
+        ("plain", "{{ problem }}{% for i in range(10**9) %}{% endfor %}", "Range too big"),
         ("with_idea", "{{ problem }}", r"prompts.with_idea: the field \{\{ idea \}\} is missing"),
     ],
 )

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import UndefinedError
+from jinja2.exceptions import SecurityError
 
 from rosd_core.errors import RosdError
 from rosd_core.prompts.fit import fit
@@ -31,6 +32,20 @@ def test_text_with_braces_is_put_in_as_it_is_and_unknown_fields_are_refused():
     assert prompts.plain("{{ 1 + 1 }} $x_{2}$")[0]["content"] == "{{ 1 + 1 }} $x_{2}$"
     with pytest.raises(UndefinedError):
         prompts.reflect_wrong("a", "b", "c", "d")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ problem.__class__.__mro__ }}",
+        "{{ ''.__class__.__base__.__subclasses__() }}",
+        "{{ problem.format.__globals__ }}",
+        "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
+    ],
+)
+def test_a_template_reaches_nothing_but_its_fields(template):
+    with pytest.raises((SecurityError, UndefinedError)):
+        Prompts({"plain": template}).plain("text")
 
 
 def words(messages):
