@@ -18,6 +18,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from rosd_core.errors import RosdError
+from rosd_core.models.finite import first_not_finite
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -63,7 +64,19 @@ def load_plain(folder: Path) -> PreTrainedModel:
             f"{folder}: no model there (config.json is missing). "
             "`dvc repro` makes the iterations' models."
         )
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    refuse_not_finite(model, folder)
+    return model
+
+
+def refuse_not_finite(model: torch.nn.Module, folder: Path) -> None:
+    """Raises RosdError where a weight of the model in a folder is infinite or not a number."""
+    if bad := first_not_finite(model.named_parameters()):
+        raise RosdError(
+            f"{folder}: {bad} is infinite or not a number: this model is broken, and so is what is "
+            "made of it. Make it again (`rosd distill` of its iteration, with a lower "
+            "distill.learning_rate), or start from the iteration before."
+        )
 
 
 def to_device(model: PreTrainedModel, device: str) -> PreTrainedModel:
@@ -100,7 +113,9 @@ def base_of(folder: Path) -> Path:
 def load_adapter(folder: Path, trainable: bool) -> "PeftModel":
     """The adapter of a folder on its base model, on the CPU."""
     base = load_plain(base_of(folder))
-    return import_peft().PeftModel.from_pretrained(base, folder, is_trainable=trainable)
+    adapter = import_peft().PeftModel.from_pretrained(base, folder, is_trainable=trainable)
+    refuse_not_finite(adapter, folder)
+    return adapter
 
 
 def context_length(config: PreTrainedConfig) -> int:
