@@ -69,7 +69,8 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         state_from = None if key == "base" else paths.optimizer(key)
         report = Progress("distill").report if writes else silent
         seen, objective = report_steps(steps, trained, report), Objective(settings, teacher)
-        how = objective, optimization, pad, seed, Watch(distill_guards(params, iteration))
+        watch = Watch(distill_guards(params, iteration), LOSSES[p.loss].may_rest)
+        how = objective, optimization, pad, seed, watch
         logs, drift, state = train(student.model, seen, state_from, *how)
         if writes:
             with replacing_folder(paths.model(iteration)) as target:

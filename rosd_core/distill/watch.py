@@ -16,9 +16,12 @@ from rosd_core.models.finite import first_not_finite
 
 @dataclass
 class Watch:
-    """The guards of an epoch. With the action warn each epoch warns once."""
+    """The guards of an epoch; `may_rest` is that of the loss, see `LOSSES`. With the action warn
+    each epoch warns once.
+    """
 
     guards: Guards
+    may_rest: bool
     warned: bool = field(default=False, init=False)
 
     def step(self, log: StepLog) -> None:
@@ -32,7 +35,7 @@ class Watch:
             headline = f"training diverged at {at}, gradient norm {log.grad_norm:g}:"
             raise RosdError(self.guards.report(headline, values))
         self._check(f"training collapsed at {at}:", values)
-        if log.grad_norm == 0 and log.clipped_share < 1:
+        if log.grad_norm == 0 and log.clipped_share < 1 and not self.may_rest:
             raise RosdError(
                 self.guards.report(
                     f"the gradient is exactly 0 at {at}, with {log.tokens} supervised tokens. "

@@ -21,7 +21,7 @@ OPTIMIZATION = Optimization(
     learning_rate=1e-3, warmup_steps=2, betas=(0.9, 0.999), weight_decay=0.01, grad_clip=1.0,
     batch_tokens=1000, autocast="none", gradient_checkpointing=False,
 )  # fmt: skip
-UNBOUNDED = Watch(Guards("distill", {}, "off", ""))
+UNBOUNDED = Watch(Guards("distill", {}, "off", ""), may_rest=False)
 
 
 def rows(count=8, vocabulary=20):

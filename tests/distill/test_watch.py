@@ -18,8 +18,8 @@ BOUNDS = {"stale_kl": 1.0, "grad_norm": 50.0}
 LOG = StepLog(7, 0.25, 100, 1e-3, 2.0, 1.0, 0.0, 1.5, 0.5)
 
 
-def watch(action="stop", bounds=BOUNDS):
-    return Watch(Guards("distill", bounds, action, "Last good: i2."))
+def watch(action="stop", bounds=BOUNDS, may_rest=False):
+    return Watch(Guards("distill", bounds, action, "Last good: i2."), may_rest)
 
 
 def epoch(model, steps, guard, **optimization):
@@ -61,6 +61,7 @@ def test_no_number_and_no_gradient_stop_whatever_the_action(action):
     with pytest.raises(RosdError, match=r"exactly 0 at step 7, .* with 100 supervised tokens"):
         watch(action).step(replace(LOG, grad_norm=0.0))
     watch(action).step(replace(LOG, grad_norm=0.0, clipped_share=1.0))  # as a trust region does
+    watch(action, may_rest=True).step(replace(LOG, grad_norm=0.0))
 
 
 def test_weights_are_checked_after_the_only_step(tiny):
