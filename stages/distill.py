@@ -15,10 +15,12 @@ from safetensors.torch import save_file
 from rosd_core.config.params import Params
 from rosd_core.distill.optimizer_state import STATE_FILE, state_to_save
 from rosd_core.distill.processes import processes
+from rosd_core.distill.step_log import log_rows, summarise
 from rosd_core.distill.steps import step_rows
 from rosd_core.distill.targets import LEFT_OUT, Objective, refuse_unscored
 from rosd_core.distill.token_weights import TokenWeightSettings, weighted
-from rosd_core.distill.train import Optimization, log_rows, summarise, train
+from rosd_core.distill.train import Optimization, train
+from rosd_core.distill.watch import Watch
 from rosd_core.forward.teachers import (
     FOLDER,
     advance_ema,
@@ -34,6 +36,7 @@ from rosd_core.seeds import row_seed
 from rosd_core.tables.atomic import replacing_folder, write_json
 from rosd_core.tables.io import read_table, row_groups, write_csv
 from rosd_core.tables.progress import Progress, report_steps, silent
+from stages.guards import distill_guards
 from stages.paths import Paths, set_threads, start_of
 
 
@@ -57,17 +60,18 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     rows = (weighted([r for r in g if r["status"] not in LEFT_OUT], weighing) for g in groups)
     steps = step_rows(rows, p.rows_per_step, seed, p.shuffle)
     trained = status.total() - sum(status[name] for name in LEFT_OUT)
-    if LOSSES[p.loss].needs_teacher:
+    if needs_teacher := LOSSES[p.loss].needs_teacher:
         refuse_other_teacher(told["teacher"].drop_nulls().unique().to_list(), shares)
     with processes(params.machine.device) as (device, writes):
         student = open_student(start, device, p.new_adapter, paths.root, seed)
-        teacher = None
-        if LOSSES[p.loss].needs_teacher:
-            teacher = open_teacher(shares, device, pad, student, s.targets)
+        opened = (shares, device, pad, student, s.targets)
+        teacher = open_teacher(*opened) if needs_teacher else None
         state_from = None if key == "base" else paths.optimizer(key)
         report = Progress("distill").report if writes else silent
         seen, objective = report_steps(steps, trained, report), Objective(settings, teacher)
-        logs, state = train(student.model, seen, state_from, objective, optimization, pad, seed)
+        watch = Watch(distill_guards(params, iteration), LOSSES[p.loss].may_rest)
+        how = objective, optimization, pad, seed, watch
+        logs, drift, state = train(student.model, seen, state_from, *how)
         if writes:
             with replacing_folder(paths.model(iteration)) as target:
                 save_student(student, tokenizer, target, p.merge)
@@ -76,7 +80,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
             with replacing_folder(paths.optimizer(iteration)) as target:
                 save_file(state_to_save(state, p.merge), target / STATE_FILE)
             write_csv(pl.DataFrame(log_rows(logs)), paths.curve(iteration), 6, scientific=True)
-            write_json(paths.metrics("distill", iteration), summarise(logs, trained))
+            write_json(paths.metrics("distill", iteration), summarise(logs, drift, trained))
 
 
 if __name__ == "__main__":

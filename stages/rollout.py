@@ -13,6 +13,7 @@ from rosd_core.prompts.fit import PromptBuilder
 from rosd_core.prompts.templates import Prompts
 from rosd_core.rollout.metrics import COLUMNS, rollout_metrics
 from rosd_core.rollout.rows import rollout_requests, rollout_rows, sample_problems
+from rosd_core.rollout.signs import COMPARED, compared, sample_signs
 from rosd_core.sampling.engine import Decoding, open_engine
 from rosd_core.tables.atomic import write_json
 from rosd_core.tables.hashing import fingerprint
@@ -22,6 +23,7 @@ from rosd_core.tables.row_types import ProblemRow, RolloutRow
 from rosd_core.tables.shards import write_shards
 from rosd_core.workers.pool import Work
 from stages.engines import engine_settings, workers
+from stages.guards import earlier_metrics, sample_guards
 from stages.paths import Paths, set_threads, start_of, warn_shortened
 
 
@@ -34,9 +36,12 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     table, opened = paths.table("rollouts", iteration), partial(open_work, params, paths, iteration)
     where = workers(machine, params.engine, p)
     write_shards("rollouts", table, problems, p.shard_problems, opened, where)
-    metrics = rollout_metrics(read_table("rollouts", table, COLUMNS))
+    metrics = rollout_metrics(read_table("rollouts", table, COLUMNS)) | sample_signs(table)
     write_json(paths.metrics("rollout", iteration), metrics)
     warn_shortened("rollout", int(metrics["shortened"]), len(problems))
+    signs = compared(metrics, earlier_metrics(params, paths, iteration, COMPARED))
+    headline = f"the samples of {iteration} look like those of a collapsed model:"
+    sample_guards(params, "rollout", iteration).check(headline, signs)
 
 
 def open_work(params: Params, paths: Paths, iteration: str, report: Report) -> Work:

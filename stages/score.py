@@ -17,6 +17,7 @@ import torch
 from rosd_core.config.params import Params
 from rosd_core.forward.teachers import (
     Shares,
+    load_mix,
     load_pair,
     refuse_other_tokenizer,
     teacher_fingerprint,
@@ -32,6 +33,7 @@ from rosd_core.score.idea_check import idea_gains, read_trials, reject_ideas
 from rosd_core.score.inputs import STATUS_COLUMNS, InputReader, supervised_ids
 from rosd_core.score.lift import check_lift, lift_metrics, lift_policy, read_gains
 from rosd_core.score.rows import ScoreSettings, deferred_rows, name_teacher, score_rows
+from rosd_core.score.signs import base_kl, distribution_signs
 from rosd_core.score.teacher_accuracy import rows_to_sample, teacher_accuracy, the_one_folder
 from rosd_core.score.token_means import token_means
 from rosd_core.tables.atomic import write_json
@@ -41,6 +43,7 @@ from rosd_core.tables.row_types import ScoreRow
 from rosd_core.tables.shards import write_shards
 from rosd_core.workers.pool import Work
 from stages.engines import workers
+from stages.guards import sample_guards
 from stages.parity import check
 from stages.paths import Paths, set_threads, start_of, warn_shortened
 
@@ -54,6 +57,8 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     alignments = read_table("alignments", file, STATUS_COLUMNS)
     supervised = supervised_ids(alignments, file)
     metrics: dict[str, Any] = {**check(params, paths, iteration, params.engine.parity.rows)}
+    if (guards := sample_guards(params, "score", iteration)).measures("base_kl"):
+        metrics["base_kl"] = distance_to_base(params, paths, iteration)
     if p.teacher_samples:
         settings = EngineSettings("transformers", device, r.batch_tokens)  # vllm has the student
         chosen = inputs.read(rows_to_sample(alignments, p.teacher_samples, r.seed))
@@ -66,11 +71,23 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     write_shards("scores", table, supervised, p.shard_rows, opened, where)
     metrics |= lift_metrics(read_gains(table), p.lift_confidence)
     cut = len(supervised) - read_table("scores", table, ["shortened"])["shortened"].null_count()
-    metrics |= {"shortened": cut, "tokens": token_means(table)}
+    metrics |= {"shortened": cut, "tokens": token_means(table), **distribution_signs(table)}
     write_json(paths.metrics("score", iteration), metrics)
     warn_shortened("score", cut, len(supervised))
+    headline = f"the distributions of {iteration} look like those of a collapsed model:"
+    guards.check(headline, metrics)
     if message := check_lift(metrics, lift_policy(alignments["teacher_context"], p.lift)):
         print(f"rosd score: {message}", file=sys.stderr)
+
+
+def distance_to_base(params: Params, paths: Paths, iteration: str) -> float | None:
+    """KL of the student to the base in nats per token; None where it is the base itself."""
+    if start_of(params, iteration) == "base":
+        return None
+    base, device = paths.model_folder("base"), params.machine.device
+    with low_precision(torch.device(device).type, params.score.autocast):
+        mix = load_mix([(base, 1.0)], device, pad_id(load_tokenizer(base)))
+        return base_kl(paths.table("rollouts", iteration), mix)
 
 
 def open_inputs(params: Params, paths: Paths, iteration: str) -> tuple[InputReader, Shares]:

@@ -9,6 +9,7 @@ from rosd_core.config.bootstrap import Bootstrap
 from rosd_core.config.domains import AnyDomain
 from rosd_core.config.engines import Engine, EngineName
 from rosd_core.config.finetune import Finetune
+from rosd_core.config.guards import Guards
 from rosd_core.config.prompts import PromptTexts
 from rosd_core.config.section import Positive, Section
 from rosd_core.config.training import Align, Distill, Score
@@ -110,6 +111,7 @@ class Params(Section):
         None  # for `rosd bootstrap --from`; projects of `rosd init` have none
     )
     loop: dict[str, Iteration]
+    guards: Guards
     engine: Engine
     rollout: Rollout
     reflect: Reflect

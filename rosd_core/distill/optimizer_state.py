@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from rosd_core.errors import RosdError
+from rosd_core.models.finite import first_not_finite
 from rosd_core.models.loading import readable
 
 STATE_FILE, STEPS = "optimizer.safetensors", "steps"
@@ -36,7 +37,7 @@ def load_state(optimizer: torch.optim.Optimizer, names: Sequence[str], folder: P
 
     A file with the number of steps alone is that of a merged adapter: the next adapter continues
     the learning-rate schedule with an optimizer of its own. Raises RosdError where the folder
-    holds no state, or that of other parameters.
+    holds no state, that of other parameters, or a value that is not finite.
     """
     if folder is None:
         return 0
@@ -51,6 +52,11 @@ def load_state(optimizer: torch.optim.Optimizer, names: Sequence[str], folder: P
         steps = int(tensors.pop(STEPS))
     if not tensors:
         return steps
+    if bad := first_not_finite(tensors.items()):
+        raise RosdError(
+            f"{file}: {bad} is infinite or not a number; the training that wrote it diverged. Run "
+            f"`rosd distill {folder.name}` again, with a lower distill.learning_rate."
+        )
     for name, parameter in zip(names, optimizer.param_groups[0]["params"], strict=True):
         keys = [key for key in tensors if key.split("/", 1)[1] == name]
         if not keys:

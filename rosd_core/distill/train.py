@@ -9,28 +9,23 @@ processes.
 Dimension names: N supervised token.
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel
 
 from rosd_core.distill.optimizer_state import load_state, state_tensors
-from rosd_core.distill.processes import (
-    largest_over_processes,
-    process_number,
-    share_of_process,
-    sum_over_processes,
-)
+from rosd_core.distill.processes import process_number, share_of_process, sum_over_processes
+from rosd_core.distill.step_log import Drift, Ratios, StepLog, Sums
 from rosd_core.distill.targets import Batch, Objective, Rows, collate, split_step
-from rosd_core.errors import RosdError
+from rosd_core.distill.watch import Watch
 from rosd_core.forward.packing import can_pack, pack, packed_attention, packed_hidden, padded_hidden
 from rosd_core.losses.head import head_of
 from rosd_core.losses.head_loss import head_loss
-from rosd_core.losses.token_losses import LOSSES, LossSettings, TokenInputs
+from rosd_core.losses.token_losses import TokenInputs
 from rosd_core.models.loading import low_precision
 
 
@@ -51,68 +46,6 @@ class Optimization:
         """The learning rate of a step (from 0): constant after a linear warm-up."""
         warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
         return self.learning_rate * warm
-
-
-@dataclass(frozen=True)
-class StepLog:
-    """What one optimizer step did. `loss` in nats per supervised token, the mean by token weight;
-    all else counts supervised tokens alike.
-
-    mean_importance and clipped_share are of the importance that the loss applied, which corrects
-    for temperature and top_p as well. largest_ratio and stale_kl say how far the student has moved
-    since it sampled, by the drift S(y) / S'(y), both at temperature 1: its largest value, and
-    KL(S' || S) in nats by the estimate drift - 1 - log drift (of tokens drawn from S'; with another
-    temperature or top_p it weighs the tokens that were drawn).
-    """
-
-    step: int
-    loss: float
-    tokens: int
-    learning_rate: float
-    grad_norm: float
-    mean_importance: float
-    clipped_share: float
-    largest_ratio: float
-    stale_kl: float
-
-
-@dataclass(frozen=True)
-class Ratios:
-    """What the loss saw of the sampled tokens, and the drift S(y) / S'(y) of the student from the
-    weights that sampled, (N,).
-    """
-
-    tokens: TokenInputs
-    drift_N: torch.Tensor
-
-    @property
-    def importance_N(self) -> torch.Tensor:
-        """rho of the loss, unclipped."""
-        return self.tokens.ratio_n
-
-
-class _Sums:
-    """Sums over the tokens of a step, in fp64 and over all processes."""
-
-    def __init__(self, settings: LossSettings) -> None:
-        self.settings = settings
-        self.totals = torch.zeros(4, dtype=torch.float64)  # loss, importance, clipped, KL
-        self.largest = torch.zeros(1, dtype=torch.float64)
-
-    def add(self, loss: torch.Tensor, ratios: Ratios) -> None:
-        """A batch: its loss summed over tokens, and the ratios of its tokens."""
-        drift_N, loss = ratios.drift_N.double().cpu(), loss.detach().double().cpu()
-        importance = LOSSES[self.settings.loss].importance
-        applied_N, clipped_N = importance(ratios.tokens, self.settings)
-        kl_N = drift_N - 1 - drift_N.log()
-        sums = [x.double().sum().cpu() for x in (applied_N, clipped_N, kl_N)]
-        self.totals += torch.stack([loss, *sums])
-        self.largest = torch.maximum(self.largest, drift_N.max())
-
-    def reduce(self) -> None:
-        """Sum over the processes; to be called once."""
-        sum_over_processes([self.totals])
-        largest_over_processes(self.largest)
 
 
 def batch_loss(
@@ -141,11 +74,14 @@ def train(
     optimization: Optimization,
     pad_id: int,
     seed: int,
-) -> tuple[list[StepLog], dict[str, torch.Tensor]]:
+    watch: Watch,
+) -> tuple[list[StepLog], Drift, dict[str, torch.Tensor]]:
     """One pass over the steps, continuing the optimizer state in the folder `start`; dropout
     depends on `seed` and the number of the process.
 
-    Returns a log per step and the optimizer's tensors. Raises RosdError if the loss is not finite.
+    Returns a log per step, the drift of the new weights on the rows of the last one, and the
+    optimizer's tensors. Raises RosdError where `watch` stops the epoch, and where a weight or a
+    value of the optimizer's state is not finite at its end.
     """
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     names = [name for name, _ in named]
@@ -153,18 +89,23 @@ def train(
         [p for _, p in named], lr=optimization.learning_rate, betas=optimization.betas,
         weight_decay=optimization.weight_decay,
     )  # fmt: skip
-    done, logs = load_state(optimizer, names, start), []
+    done, logs, rows = load_state(optimizer, names, start), [], []
     torch.manual_seed(seed + process_number())
     model.train()
     if optimization.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     with packed_attention(model) if can_pack(model) else nullcontext():
         for number, rows in enumerate(steps, done):
-            logs.append(_step(model, optimizer, rows, number, objective, optimization, pad_id))
-    if optimization.gradient_checkpointing:
-        model.activation_checkpointing_disable()
-    model.eval()
-    return logs, state_tensors(optimizer, names, done + len(logs))
+            log = _step(model, optimizer, rows, number, objective, optimization, pad_id, watch)
+            logs.append(log)
+        if optimization.gradient_checkpointing:
+            model.activation_checkpointing_disable()
+        model.eval()
+        state = state_tensors(optimizer, names, done + len(logs))
+        watch.refuse_not_finite([*model.named_parameters(), *state.items()])
+        drift = _drift(model, rows, objective, optimization, pad_id)
+    watch.end(drift.values())
+    return logs, drift, state
 
 
 def _step(
@@ -175,11 +116,12 @@ def _step(
     objective: Objective,
     optimization: Optimization,
     pad_id: int,
+    watch: Watch,
 ) -> StepLog:
-    """One optimizer step over `rows`."""
+    """One optimizer step over `rows`; `watch` sees its log before the weights move."""
     tokens = sum(len(row["positions"]) for row in rows)
     scale = sum(float(row["token_weight"].sum()) for row in rows)
-    sums = _Sums(objective.settings)
+    sums = Sums(objective.settings)
     group = optimizer.param_groups[0]
     group["lr"] = rate = optimization.rate(number)
     for batch in share_of_process(
@@ -193,15 +135,27 @@ def _step(
     sums.reduce()
     loss = sums.totals[0].item() / scale
     importance, clipped, stale_kl = (sums.totals[1:] / tokens).tolist()
-    if not math.isfinite(loss + norm):
-        raise RosdError(
-            f"step {number}: loss {loss}, gradient norm {norm}: training diverged; "
-            "lower distill.learning_rate."
-        )
+    largest = sums.largest.item()
+    log = StepLog(number, loss, tokens, rate, norm, importance, clipped, largest, stale_kl)
+    watch.step(log)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    largest = sums.largest.item()
-    return StepLog(number, loss, tokens, rate, norm, importance, clipped, largest, stale_kl)
+    return log
+
+
+@torch.no_grad()
+def _drift(
+    model: PreTrainedModel, rows: Rows, objective: Objective, optimization: Optimization, pad: int
+) -> Drift:
+    """How far the weights are now from those that sampled, on these rows: a forward pass."""
+    sums, tokens = Sums(objective.settings), sum(len(row["positions"]) for row in rows)
+    batches = split_step(rows, optimization.batch_tokens, objective.live_teacher)
+    for batch in share_of_process(batches):
+        with low_precision(model.device.type, optimization.autocast):
+            sums.add(*batch_loss(model, batch, objective, pad))
+    sums.reduce()
+    _, _, clipped, stale_kl = (sums.totals / tokens).tolist()
+    return Drift(sums.largest.item(), clipped, stale_kl)
 
 
 def _summed_gradients(parameters: Sequence[torch.Tensor], clip: float) -> float:
@@ -211,27 +165,3 @@ def _summed_gradients(parameters: Sequence[torch.Tensor], clip: float) -> float:
             parameter.grad = torch.zeros_like(parameter)
     sum_over_processes(p.grad for p in parameters if p.grad is not None)
     return torch.nn.utils.clip_grad_norm_(parameters, clip).item()
-
-
-def log_rows(logs: Sequence[StepLog]) -> list[Mapping[str, float]]:
-    """The logs as rows of curves/<iteration>.csv."""
-    return [asdict(log) for log in logs]
-
-
-def summarise(logs: Sequence[StepLog], rows: int) -> dict[str, float]:
-    """Metrics of an epoch: steps, tokens, first and last loss, and the staleness over its steps."""
-
-    def mean(name: str) -> float:
-        return sum(getattr(log, name) for log in logs) / len(logs)
-
-    return {
-        "rows": rows,
-        "steps": len(logs),
-        "supervised_tokens": sum(log.tokens for log in logs),
-        "first_loss": logs[0].loss,
-        "last_loss": logs[-1].loss,
-        "mean_importance": mean("mean_importance"),
-        "clipped_share": mean("clipped_share"),
-        "largest_ratio": max(log.largest_ratio for log in logs),
-        "stale_kl": mean("stale_kl"),
-    }

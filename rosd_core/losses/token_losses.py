@@ -217,6 +217,7 @@ class TokenLoss:
     on_support        False: of these teacher_n alone, so that no support is chosen
     importance        the ratio that it applies, and which tokens it clips
     behaviour         column of the table scores that rho is divided by
+    may_rest          whether a step in which no token has a gradient is as it should be
     whole_vocabulary  value and gradient without r w for support `full`; without it, autograd
     """
 
@@ -225,6 +226,7 @@ class TokenLoss:
     on_support: bool = True
     importance: Importance = clipped_importance
     behaviour: str = "behaviour_logp"
+    may_rest: bool = False
     whole_vocabulary: (
         Callable[[torch.Tensor, torch.Tensor, LossSettings], tuple[torch.Tensor, torch.Tensor]]
         | None
@@ -258,5 +260,6 @@ LOSSES: dict[str, TokenLoss] = {
         needs_teacher=False,
         importance=unlikely_importance,
         behaviour="student_logp",
+        may_rest=True,
     ),
 }

@@ -22,6 +22,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from rosd_core.errors import RosdError
+from rosd_core.models.finite import first_not_finite
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -101,7 +102,18 @@ def load_plain(folder: Path) -> PreTrainedModel:
             f"{folder}: the weights lack {len(missing)} tensors that config.json asks for, such as "
             f"{missing[0]}; fetch the model again."
         )
+    refuse_not_finite(model, folder)
     return model
+
+
+def refuse_not_finite(model: torch.nn.Module, folder: Path) -> None:
+    """Raises RosdError where a weight of the model in a folder is infinite or not a number."""
+    if bad := first_not_finite(model.named_parameters()):
+        raise RosdError(
+            f"{folder}: {bad} is infinite or not a number: this model is broken, and so is what is "
+            "made of it. Make it again (`rosd distill` of its iteration, with a lower "
+            "distill.learning_rate), or start from the iteration before."
+        )
 
 
 def to_device(model: PreTrainedModel, device: str) -> PreTrainedModel:
@@ -144,7 +156,9 @@ def load_adapter(folder: Path, trainable: bool, base: Path | None = None) -> "Pe
         )
     model = load_plain(base_of(folder) if base is None else base)
     with readable(folder, "the adapter"):
-        return import_peft().PeftModel.from_pretrained(model, folder, is_trainable=trainable)
+        adapter = import_peft().PeftModel.from_pretrained(model, folder, is_trainable=trainable)
+    refuse_not_finite(adapter, folder)
+    return adapter
 
 
 def context_length(config: PreTrainedConfig) -> int:

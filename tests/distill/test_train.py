@@ -11,14 +11,17 @@ from rosd_core.distill.optimizer_state import STATE_FILE, state_to_save
 from rosd_core.distill.steps import step_rows
 from rosd_core.distill.targets import Objective, refuse_unscored, split_step
 from rosd_core.distill.train import Optimization, batch_loss, train
+from rosd_core.distill.watch import Watch
 from rosd_core.errors import RosdError
 from rosd_core.forward.packing import packed_attention
+from rosd_core.guards import Guards
 from tests.support import LOSS
 
 OPTIMIZATION = Optimization(
     learning_rate=1e-3, warmup_steps=2, betas=(0.9, 0.999), weight_decay=0.01, grad_clip=1.0,
     batch_tokens=1000, autocast="none", gradient_checkpointing=False,
 )  # fmt: skip
+UNBOUNDED = Watch(Guards("distill", {}, "off", ""), may_rest=False)
 
 
 def rows(count=8, vocabulary=20):
@@ -52,7 +55,9 @@ def rows(count=8, vocabulary=20):
 
 
 def run(model, steps, folder, loss=LOSS, **optimization):
-    return train(model, steps, folder, Objective(loss), replace(OPTIMIZATION, **optimization), 0, 0)
+    settings = replace(OPTIMIZATION, **optimization)
+    logs, _, state = train(model, steps, folder, Objective(loss), settings, 0, 0, UNBOUNDED)
+    return logs, state
 
 
 def trained(tiny, data, rows_per_step=4, start=None, **optimization):

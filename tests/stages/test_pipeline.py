@@ -42,6 +42,7 @@ NO_DEPS = {"rosd_core/errors.py"} | {
         "domains",
         "engines",
         "finetune",
+        "guards",
         "load",
         "params",
         "prompts",
