@@ -197,6 +197,16 @@ def doctor(
 
 
 @app.command()
+def clean(params: ParamsFile = DEFAULT_PARAMS) -> None:
+    """Delete what stages keep in case they are stopped (.rosd/scratch); no table, no model."""
+    with messages("clean"):
+        from rosd_core.tables import scratch
+
+        freed = scratch.clean(params.resolve().parent)
+    typer.echo(f"{freed / 1e6:.1f} MB freed")
+
+
+@app.command()
 def schema(
     table: Annotated[str | None, typer.Argument(help="One table; without it, all of them.")] = None,
     markdown: Annotated[

@@ -10,10 +10,10 @@ out models/<iteration>, optimizers/<iteration>, curves/<iteration>.csv,
 from collections import Counter
 
 import polars as pl
-from safetensors.torch import save_file
 
 from rosd_core.config.params import Params
-from rosd_core.distill.optimizer_state import STATE_FILE, state_to_save
+from rosd_core.distill.checkpoint import Saves
+from rosd_core.distill.optimizer_state import STATE_FILE, save_state
 from rosd_core.distill.processes import processes
 from rosd_core.distill.step_log import log_rows, summarise
 from rosd_core.distill.steps import step_rows
@@ -23,6 +23,7 @@ from rosd_core.distill.train import Optimization, train
 from rosd_core.distill.watch import Watch
 from rosd_core.forward.teachers import (
     FOLDER,
+    Shares,
     advance_ema,
     open_teacher,
     refuse_other_teacher,
@@ -37,6 +38,7 @@ from rosd_core.tables.atomic import replacing_folder, write_json
 from rosd_core.tables.io import read_table, row_groups, write_csv
 from rosd_core.tables.progress import Progress, report_steps, silent
 from stages.guards import distill_guards
+from stages.kept import kept
 from stages.paths import Paths, set_threads, start_of
 
 
@@ -64,23 +66,33 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         refuse_other_teacher(told["teacher"].drop_nulls().unique().to_list(), shares)
     with processes(params.machine.device) as (device, writes):
         student = open_student(start, device, p.new_adapter, paths.root, seed)
-        opened = (shares, device, pad, student, s.targets)
-        teacher = open_teacher(*opened) if needs_teacher else None
-        state_from = None if key == "base" else paths.optimizer(key)
+        teacher = open_teacher(shares, device, pad, student, s.targets) if needs_teacher else None
+        saves = open_saves(params, paths, iteration, shares, writes)
         report = Progress("distill").report if writes else silent
         seen, objective = report_steps(steps, trained, report), Objective(settings, teacher)
         watch = Watch(distill_guards(params, iteration), LOSSES[p.loss].may_rest)
         how = objective, optimization, pad, seed, watch
-        logs, drift, state = train(student.model, seen, state_from, *how)
+        logs, drift, state = train(student.model, seen, saves, *how)
         if writes:
             with replacing_folder(paths.model(iteration)) as target:
                 save_student(student, tokenizer, target, p.merge)
                 if s.teacher == "ema":
                     advance_ema(shares[0][0], student, s.ema_rate, target / FOLDER)
-            with replacing_folder(paths.optimizer(iteration)) as target:
-                save_file(state_to_save(state, p.merge), target / STATE_FILE)
+            save_state(state, p.merge, paths.optimizer(iteration))
             write_csv(pl.DataFrame(log_rows(logs)), paths.curve(iteration), 6, scientific=True)
             write_json(paths.metrics("distill", iteration), summarise(logs, drift, trained))
+
+
+def open_saves(params: Params, paths: Paths, iteration: str, shares: Shares, writes: bool) -> Saves:
+    """Where the epoch begins, and where it keeps what it has done."""
+    key = start_of(params, iteration)
+    before = None if key == "base" else paths.optimizer(key)
+    files = [paths.table("scores", iteration), *([before / STATE_FILE] if before else [])]
+    folder = kept(
+        params, paths, "distill", iteration, ("distill", "score", "machine"), files,
+        [paths.model_folder(key), *(teacher for teacher, _ in shares)],
+    )  # fmt: skip
+    return Saves(before, folder, params.distill.save_every, writes)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from rosd_core.tables.row_types import EvaluationRow, ProblemRow
 from rosd_core.tables.shards import write_shards
 from rosd_core.workers.pool import Work
 from stages.engines import engine_settings, workers
+from stages.kept import kept
 from stages.paths import Paths, set_threads, warn_shortened
 
 
@@ -38,7 +39,11 @@ def run(params: Params, paths: Paths, model: str) -> None:
     shard_problems = max(1, p.shard_rows // p.samples)
     opened = partial(open_work, params, paths, model)
     where = workers(params.machine, params.engine, p)
-    write_shards("evaluation", table, problems, shard_problems, opened, where)
+    made_of = kept(
+        params, paths, "evaluate", model, ("evaluate", "prompts", "engine", "machine"),
+        [paths.problems], [paths.model_folder(model)],
+    )  # fmt: skip
+    write_shards("evaluation", table, problems, shard_problems, opened, where, made_of)
     samples = read_table("evaluation", table)
     means = mean_at_k(samples, p.confidence, p.bootstrap_resamples, p.seed).to_dicts()
     metrics = {r["domain"]: {c: r[c] for c in ("mean", "low", "high")} for r in means}

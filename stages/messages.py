@@ -18,10 +18,12 @@ from rosd_core.terminal import printable
 
 UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h
 LOGS = Path(".rosd") / "logs"
-# commands that keep what they did before an interruption
-KEPT = {
-    "bootstrap --from": "run it again to go on from the last save.",
-    "study": "runs that are done are kept. Run it again.",
+# what commands keep of what they did before an interruption
+SHARDS = "shards that are done are kept"
+KEPT = dict.fromkeys(("rollout", "reflect", "score", "evaluate"), SHARDS) | {
+    "distill": "the steps up to the last save are kept",
+    "bootstrap --from": "the steps up to the last save are kept",
+    "study": "runs that are done are kept",
 }
 # what the machine refuses, and what to do about it
 REFUSED = {
@@ -69,11 +71,9 @@ def _end(command: str, text: str, code: int) -> None:
 
 def _left_behind(command: str) -> str:
     """What is there after an interruption. DVC removes a stage's outputs before it starts it."""
-    if command in KEPT:
-        return KEPT[command]
-    if "DVC_STAGE" in os.environ:
-        return "DVC had removed its earlier outputs before; `dvc repro` makes them again."
-    return "it wrote nothing. Run it again."
+    kept = KEPT.get(command)
+    again = "`dvc repro` goes on" if "DVC_STAGE" in os.environ else "run it again to go on"
+    return f"{kept}; {again}." if kept else f"it wrote nothing; {again}."
 
 
 def _of_the_machine(error: BaseException) -> str | None:

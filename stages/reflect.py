@@ -37,6 +37,7 @@ from rosd_core.tables.shards import write_shards
 from rosd_core.tables.user_file import read_user_file
 from rosd_core.workers.pool import Work
 from stages.engines import engine_settings, workers
+from stages.kept import kept
 from stages.paths import Paths, set_threads, start_of, warn_shortened
 
 
@@ -64,7 +65,11 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         opened = partial(open_work, params, paths, iteration)
         if any(task.prompt for task in tasks):
             where = workers(params.machine, params.engine, p)
-            write_shards("reflections", table, tasks, p.shard_rows, opened, where)
+            made_of = kept(
+                params, paths, "reflect", iteration, ("reflect", "prompts", "engine", "machine"),
+                [paths.problems, paths.table("rollouts", iteration)], [folder],
+            )  # fmt: skip
+            write_shards("reflections", table, tasks, p.shard_rows, opened, where, made_of)
         else:
             write_table("reflections", unanswered_rows(tasks), table)
     metrics = reflection_metrics(read_table("reflections", table, COLUMNS))

@@ -24,6 +24,7 @@ from rosd_core.tables.shards import write_shards
 from rosd_core.workers.pool import Work
 from stages.engines import engine_settings, workers
 from stages.guards import earlier_metrics, sample_guards
+from stages.kept import kept
 from stages.paths import Paths, set_threads, start_of, warn_shortened
 
 
@@ -35,7 +36,11 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     problems = sample_problems(train, p.problems, p.seed, iteration)
     table, opened = paths.table("rollouts", iteration), partial(open_work, params, paths, iteration)
     where = workers(machine, params.engine, p)
-    write_shards("rollouts", table, problems, p.shard_problems, opened, where)
+    made_of = kept(
+        params, paths, "rollout", iteration, ("rollout", "prompts", "engine", "machine"),
+        [paths.problems], [paths.model_folder(start_of(params, iteration))],
+    )  # fmt: skip
+    write_shards("rollouts", table, problems, p.shard_problems, opened, where, made_of)
     metrics = rollout_metrics(read_table("rollouts", table, COLUMNS)) | sample_signs(table)
     write_json(paths.metrics("rollout", iteration), metrics)
     warn_shortened("rollout", int(metrics["shortened"]), len(problems))

@@ -44,6 +44,7 @@ from rosd_core.tables.shards import write_shards
 from rosd_core.workers.pool import Work
 from stages.engines import workers
 from stages.guards import sample_guards
+from stages.kept import kept
 from stages.parity import check
 from stages.paths import Paths, set_threads, start_of, warn_shortened
 
@@ -53,6 +54,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     p, r, device = params.score, params.rollout, params.machine.device
     set_threads(params.machine.threads)
     inputs, shares = open_inputs(params, paths, iteration)
+    start = paths.model_folder(start_of(params, iteration))
     file = inputs.files["alignments"]
     alignments = read_table("alignments", file, STATUS_COLUMNS)
     supervised = supervised_ids(alignments, file)
@@ -68,7 +70,11 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         metrics |= teacher_accuracy(chosen, *known, *open_engine(settings, teacher), decoding)
     table, opened = paths.table("scores", iteration), partial(open_work, params, paths, iteration)
     where = workers(params.machine, params.engine)
-    write_shards("scores", table, supervised, p.shard_rows, opened, where)
+    made_of = kept(
+        params, paths, "score", iteration, ("score", "rollout", "prompts", "machine"),
+        [paths.problems, *inputs.files.values()], [start, *(folder for folder, _ in shares)],
+    )  # fmt: skip
+    write_shards("scores", table, supervised, p.shard_rows, opened, where, made_of)
     metrics |= lift_metrics(read_gains(table), p.lift_confidence)
     cut = len(supervised) - read_table("scores", table, ["shortened"])["shortened"].null_count()
     metrics |= {"shortened": cut, "tokens": token_means(table), **distribution_signs(table)}

@@ -102,6 +102,7 @@ class Distill(Section):
     batch_tokens: Positive
     autocast: Literal["none", "bfloat16"]
     gradient_checkpointing: bool
+    save_every: Positive | None
     lora: Lora | None
 
     @model_validator(mode="after")

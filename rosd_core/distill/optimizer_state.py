@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from rosd_core.errors import RosdError
 from rosd_core.models.finite import first_not_finite
 from rosd_core.models.loading import readable
+from rosd_core.tables.atomic import replacing_folder
 
 STATE_FILE, STEPS = "optimizer.safetensors", "steps"
 
@@ -26,9 +27,10 @@ def state_tensors(
     return tensors
 
 
-def state_to_save(state: Mapping[str, torch.Tensor], merged: bool) -> dict[str, torch.Tensor]:
-    """What the next iteration can use: of a merged adapter, the number of steps alone."""
-    return {STEPS: state[STEPS]} if merged else dict(state)
+def save_state(state: Mapping[str, torch.Tensor], merged: bool, folder: Path) -> None:
+    """Write what the next iteration can use: of a merged adapter, the number of steps alone."""
+    with replacing_folder(folder) as target:
+        save_file({STEPS: state[STEPS]} if merged else dict(state), target / STATE_FILE)
 
 
 def load_state(optimizer: torch.optim.Optimizer, names: Sequence[str], folder: Path | None) -> int:

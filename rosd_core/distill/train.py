@@ -12,12 +12,12 @@ Dimension names: N supervised token.
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel
 
-from rosd_core.distill.optimizer_state import load_state, state_tensors
+from rosd_core.distill.checkpoint import Saves
+from rosd_core.distill.optimizer_state import state_tensors
 from rosd_core.distill.processes import process_number, share_of_process, sum_over_processes
 from rosd_core.distill.step_log import Drift, Ratios, StepLog, Sums
 from rosd_core.distill.targets import Batch, Objective, Rows, collate, split_step
@@ -27,6 +27,7 @@ from rosd_core.losses.head import head_of
 from rosd_core.losses.head_loss import head_loss
 from rosd_core.losses.token_losses import TokenInputs
 from rosd_core.models.loading import low_precision
+from rosd_core.seeds import row_seed
 
 
 @dataclass(frozen=True)
@@ -69,39 +70,42 @@ def batch_loss(
 def train(
     model: PreTrainedModel,
     steps: Iterable[Rows],
-    start: Path | None,
+    saves: Saves,
     objective: Objective,
     optimization: Optimization,
     pad_id: int,
     seed: int,
     watch: Watch,
 ) -> tuple[list[StepLog], Drift, dict[str, torch.Tensor]]:
-    """One pass over the steps, continuing the optimizer state in the folder `start`; dropout
-    depends on `seed` and the number of the process.
+    """One pass over the steps, from where `saves` begins; dropout depends on `seed`, the step and
+    the number of the process.
 
     Returns a log per step, the drift of the new weights on the rows of the last one, and the
     optimizer's tensors. Raises RosdError where `watch` stops the epoch, and where a weight or a
     value of the optimizer's state is not finite at its end.
     """
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    names = [name for name, _ in named]
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = torch.optim.AdamW(
-        [p for _, p in named], lr=optimization.learning_rate, betas=optimization.betas,
+        list(trained.values()), lr=optimization.learning_rate, betas=optimization.betas,
         weight_decay=optimization.weight_decay,
     )  # fmt: skip
-    done, logs, rows = load_state(optimizer, names, start), [], []
-    torch.manual_seed(seed + process_number())
+    before, logs = saves.begin(trained, optimizer)
+    begin, rows = before + len(logs), []
     model.train()
     if optimization.gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     with packed_attention(model) if can_pack(model) else nullcontext():
-        for number, rows in enumerate(steps, done):
+        for number, rows in enumerate(steps, before):
+            if number < begin:
+                continue
+            torch.manual_seed(row_seed(seed, number, process_number()))
             log = _step(model, optimizer, rows, number, objective, optimization, pad_id, watch)
             logs.append(log)
+            saves.step(trained, optimizer, number + 1, logs)
         if optimization.gradient_checkpointing:
             model.activation_checkpointing_disable()
         model.eval()
-        state = state_tensors(optimizer, names, done + len(logs))
+        state = state_tensors(optimizer, list(trained), before + len(logs))
         watch.refuse_not_finite([*model.named_parameters(), *state.items()])
         drift = _drift(model, rows, objective, optimization, pad_id)
     watch.end(drift.values())

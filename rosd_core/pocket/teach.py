@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from rosd_core.distill.checkpoint import last_save
 from rosd_core.forward.packing import can_pack, packed_attention
-from rosd_core.pocket.checkpoint import Progress, last_save, restore, save
+from rosd_core.pocket.checkpoint import Progress, restore, save
 from rosd_core.pocket.course import Course
 from rosd_core.pocket.encoding import Encoded
 from rosd_core.pocket.measure import Exam, measure

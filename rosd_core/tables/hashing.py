@@ -1,6 +1,7 @@
 """Hashes of contents: a table's values, independent of how its Parquet file was written."""
 
 import hashlib
+from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,9 +26,31 @@ def table_hash(path: Path) -> str:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """SHA-256 of a file's bytes; read once per process while size and mtime stay."""
+    stat = path.stat()
+    return _file_hash(path, stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _file_hash(path: Path, size: int, mtime: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_hash(folder: Path) -> str:
+    """SHA-256 over the names and contents of the files in a model's folder."""
+    files = sorted(file for file in folder.iterdir() if file.is_file())
+    text = "".join(f"{file.name} {file_hash(file)}\n" for file in files)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@cache
+def code_hash() -> str:
+    """SHA-256 over the code of rosd_core and stages, as it is on the disk."""
+    root = Path(__file__).resolve().parents[2]
+    files = sorted(f for name in ("rosd_core", "stages") for f in (root / name).rglob("*.py"))
+    text = "".join(f"{file.relative_to(root)} {file_hash(file)}\n" for file in files)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def fingerprint(model_folder: Path) -> str:

@@ -102,7 +102,12 @@ def file_format(table: str) -> dict[str, Any]:
         leaves.append((name, pa.types.is_floating(arrow_type)))
     floats = [name for name, is_float in leaves if is_float]
     others = [name for name, is_float in leaves if not is_float]
-    return {"compression": "zstd", "use_byte_stream_split": floats, "use_dictionary": others}
+    return {
+        "compression": "zstd",
+        "write_page_checksum": True,
+        "use_byte_stream_split": floats,
+        "use_dictionary": others,
+    }
 
 
 def write_table(table: str, rows: Sequence[Mapping[str, Any]], path: Path) -> None:

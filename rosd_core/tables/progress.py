@@ -43,17 +43,22 @@ class Progress:
         self.name, self.stream, self.clock = name, stream or sys.stderr, clock
         self.started = self.printed = clock()
         self.tokens, self.label = 0, ""
-        self.before, self.share = 0.0, 1.0
+        self.first, self.before, self.share = 0.0, 0.0, 1.0
 
     def shard(self, number: int, size: int, items: int) -> None:
         """Begin shard `number` (from 1) of `size` items each, of all `items`; time counts from the
         first.
         """
-        if number == 1:
-            self.started = self.printed = self.clock()
         start = (number - 1) * size
         self.before, self.share = start / items, min(size, items - start) / items
+        if not self.label:
+            self.started = self.printed = self.clock()
+            self.first = self.before
         self.label = f"shard {number}/{-(-items // size)}, "
+
+    def kept(self, done: int, count: int, what: str) -> None:
+        """Say that work of an earlier run is there already."""
+        self._print(f"goes on: {done} of {count} {what} were done before", stays=True)
 
     def report(self, done: int, rows: int, tokens: int) -> None:
         """A `Report` of this shard; prints where the last line is EVERY seconds old."""
@@ -63,7 +68,8 @@ class Progress:
             return
         self.printed, elapsed = now, now - self.started
         share = self.before + self.share * done / rows
-        left = f", about {duration(elapsed * (1 - share) / share)} left" if share else ""
+        now_done = share - self.first
+        left = f", about {duration(elapsed * (1 - share) / now_done)} left" if now_done else ""
         rate = self.tokens / elapsed
         self._print(f"{self.label}{done} of {rows} rows, {rate:.0f} tokens/s{left}", stays=False)
 

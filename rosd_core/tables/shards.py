@@ -1,12 +1,13 @@
-"""Long stages work shard by shard: each shard is written when it is done, and the table appears
-under its name at the end.
+"""Long stages work shard by shard: each shard is kept when it is done, and the table appears under
+its name at the end.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rosd_core.errors import RosdError
@@ -24,12 +25,15 @@ def write_shards(
     size: int,
     opened: Opened,
     workers: Workers,
+    kept: Path,
 ) -> None:
     """Work on shards of `size` items and write their rows, in order, as the table at `path`.
     `opened` gets the models ready and returns the work on a shard; each worker calls it once.
 
-    Each shard becomes a row group, so memory holds one shard per worker. An interrupted run leaves
-    no table under `path`. Raises RosdError where there is no item, or no shard returned a row.
+    Each shard becomes a row group, so memory holds one shard per worker. Shards that are done are
+    kept in the folder `kept`, which belongs to work on the same items alone: what is there is not
+    done again. An interrupted run leaves no table under `path`. Raises RosdError where there is no
+    item, or no shard returned a row.
     """
     if not items:
         raise RosdError(
@@ -38,16 +42,41 @@ def write_shards(
         )
     progress, written = Progress(table), 0
     shards = [items[start : start + size] for start in range(0, len(items), size)]
-    done = results(opened, shards, workers, progress.report)
+    files = [kept / f"shard-{number:06d}.parquet" for number in range(1, len(shards) + 1)]
+    missing = [n for n, file in enumerate(files) if read_shard(table, file) is None]
+    work = [shards[n] for n in missing]
+    if len(missing) < len(files):
+        progress.kept(len(files) - len(missing), len(files), "shards")
+    done = results(opened, work, workers, progress.report) if work else _nothing()
     with closing(done), replacing(path) as temporary:
         with pq.ParquetWriter(temporary, SCHEMAS[table], **file_format(table)) as writer:
-            for number in range(1, len(shards) + 1):
-                progress.shard(number, size, len(items))
-                rows = to_arrow(table, next(done))
+            for number, file in enumerate(files):
+                if number in missing:
+                    progress.shard(number + 1, size, len(items))
+                    rows = to_arrow(table, next(done))
+                    with replacing(file) as part:
+                        pq.write_table(rows, part, **file_format(table))
+                    progress.shard_done(written + rows.num_rows)
+                else:
+                    rows = read_shard(table, file)
+                    assert rows is not None
                 writer.write_table(rows)
                 written += rows.num_rows
-                progress.shard_done(written)
         if written == 0:
             raise RosdError(
                 f"{path}: no row was written. Look at the status columns of the table before."
             )
+
+
+def read_shard(table: str, file: Path) -> pa.Table | None:
+    """The rows of a shard that was kept; None where it is missing or cannot be read."""
+    if not file.is_file():
+        return None
+    try:
+        return pq.read_table(file, page_checksum_verification=True).cast(SCHEMAS[table])
+    except (pa.ArrowException, OSError):
+        return None
+
+
+def _nothing() -> Generator[Sequence[Any], None, None]:
+    yield from ()

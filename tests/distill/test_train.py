@@ -1,13 +1,15 @@
 import copy
 import math
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from rosd_core.distill.optimizer_state import STATE_FILE, state_to_save
+from rosd_core.distill.checkpoint import Saves
+from rosd_core.distill.optimizer_state import STATE_FILE, save_state
 from rosd_core.distill.steps import step_rows
 from rosd_core.distill.targets import Objective, refuse_unscored, split_step
 from rosd_core.distill.train import Optimization, batch_loss, train
@@ -21,6 +23,7 @@ OPTIMIZATION = Optimization(
     learning_rate=1e-3, warmup_steps=2, betas=(0.9, 0.999), weight_decay=0.01, grad_clip=1.0,
     batch_tokens=1000, autocast="none", gradient_checkpointing=False,
 )  # fmt: skip
+UNSAVED = Saves(None, Path("nowhere"), None, writes=False)
 UNBOUNDED = Watch(Guards("distill", {}, "off", ""), may_rest=False)
 
 
@@ -56,7 +59,8 @@ def rows(count=8, vocabulary=20):
 
 def run(model, steps, folder, loss=LOSS, **optimization):
     settings = replace(OPTIMIZATION, **optimization)
-    logs, _, state = train(model, steps, folder, Objective(loss), settings, 0, 0, UNBOUNDED)
+    saves = replace(UNSAVED, start=folder)
+    logs, _, state = train(model, steps, saves, Objective(loss), settings, 0, 0, UNBOUNDED)
     return logs, state
 
 
@@ -158,13 +162,54 @@ def test_the_optimizer_goes_on_where_it_stopped(tiny, tmp_path):
     assert again[0].learning_rate == logs[1].learning_rate == 1e-3  # warm-up is over
 
 
+class Stopped(Exception):
+    """A kill, for these tests."""
+
+
+@pytest.mark.parametrize(("stop", "kept"), [(1, 0), (3, 2), (4, 4), (7, 6)])
+def test_an_epoch_that_was_stopped_goes_on_from_its_last_save(tiny, tmp_path, stop, kept):
+    """Eight steps, saved every two and stopped before step `stop`: weights, logs and state are
+    those of an epoch that was not, and no step before the last save is done again.
+    """
+    steps = list(step_rows([rows(16)], 2, 1, "rows"))
+    whole = copy.deepcopy(tiny)
+    logs, state = run(whole, steps, None)
+    made = Saves(None, tmp_path, 2, writes=True)
+    how = Objective(LOSS), OPTIMIZATION, 0, 0, UNBOUNDED
+
+    def until_stopped():
+        yield from steps[:stop]
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        train(copy.deepcopy(tiny), until_stopped(), made, *how)
+    assert [int(s.name.removeprefix("step-")) for s in tmp_path.iterdir()] == (
+        [kept] if kept else []
+    )
+    done_again = []
+
+    class Seen(Watch):
+        def step(self, log):
+            done_again.append(log.step)
+            super().step(log)
+
+    resumed = copy.deepcopy(tiny)
+    seen = Seen(UNBOUNDED.guards, may_rest=False)
+    again, _, found = train(resumed, steps, made, *how[:-1], seen)
+    assert torch.equal(weights(resumed), weights(whole))
+    assert again == logs
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[name], state[name]) for name in state)
+    assert done_again == list(range(kept, 8))
+
+
 def test_warm_up_by_hand(tiny):
     _, logs, _ = trained(tiny, rows(), rows_per_step=2, warmup_steps=4)
     assert [log.learning_rate for log in logs] == pytest.approx([2.5e-4, 5e-4, 7.5e-4, 1e-3])
 
 
 def test_state_of_another_model_and_a_loss_that_is_not_finite_stop(tiny, tmp_path):
-    save_file({"step/other": torch.tensor(1.0)}, tmp_path / STATE_FILE)
+    save_file({"steps": torch.tensor(1), "step/other": torch.tensor(1.0)}, tmp_path / STATE_FILE)
     with pytest.raises(RosdError, match="another model"):
         trained(tiny, rows(), start=tmp_path)
     (tmp_path / STATE_FILE).unlink()
@@ -179,8 +224,8 @@ def test_state_of_another_model_and_a_loss_that_is_not_finite_stop(tiny, tmp_pat
 def test_a_merged_adapter_leaves_the_count_of_steps(tiny, tmp_path):
     """Warm-up goes on: step 2 of 4, not step 1 again."""
     _, _, state = trained(tiny, rows(), rows_per_step=8)
-    save_file(state_to_save(state, merged=True), tmp_path / STATE_FILE)
-    _, logs, _ = trained(tiny, rows(), rows_per_step=8, start=tmp_path, warmup_steps=4)
+    save_state(state, merged=True, folder=tmp_path / "i1")
+    _, logs, _ = trained(tiny, rows(), rows_per_step=8, start=tmp_path / "i1", warmup_steps=4)
     assert [log.step for log in logs] == [1]
     assert logs[0].learning_rate == pytest.approx(5e-4)
 

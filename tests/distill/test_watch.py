@@ -11,7 +11,7 @@ from rosd_core.distill.train import train
 from rosd_core.distill.watch import Watch
 from rosd_core.errors import RosdError
 from rosd_core.guards import Guards
-from tests.distill.test_train import OPTIMIZATION, rows
+from tests.distill.test_train import OPTIMIZATION, UNSAVED, rows
 from tests.support import LOSS
 
 BOUNDS = {"stale_kl": 1.0, "grad_norm": 50.0}
@@ -24,7 +24,7 @@ def watch(action="stop", bounds=BOUNDS, may_rest=False):
 
 def epoch(model, steps, guard, **optimization):
     settings = replace(OPTIMIZATION, **optimization)
-    return train(model, steps, None, Objective(LOSS), settings, 0, 0, guard)
+    return train(model, steps, UNSAVED, Objective(LOSS), settings, 0, 0, guard)
 
 
 def test_a_step_within_its_bounds_passes():

@@ -77,9 +77,14 @@ def test_the_log_goes_elsewhere_where_the_project_cannot_be_written(capsys, tmp_
 @pytest.mark.parametrize(
     ("name", "stage", "message"),
     [
-        ("rollout", None, "interrupted; it wrote nothing. Run it again."),
-        ("rollout", "rollout@i1", "interrupted; DVC had removed its earlier outputs before;"),
-        ("study", None, "interrupted; runs that are done are kept. Run it again."),
+        ("rollout", None, "interrupted; shards that are done are kept; run it again to go on."),
+        (
+            "rollout",
+            "rollout@i1",
+            "interrupted; shards that are done are kept; `dvc repro` goes on.",
+        ),
+        ("align", "align@i1", "interrupted; it wrote nothing; `dvc repro` goes on."),
+        ("study", None, "interrupted; runs that are done are kept; run it again to go on."),
     ],
 )
 def test_an_interruption_says_what_is_left(capsys, monkeypatch, name, stage, message):

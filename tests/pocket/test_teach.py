@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from rosd_core.distill.checkpoint import last_save
 from rosd_core.errors import RosdError
 from rosd_core.forward.packing import packed_attention
-from rosd_core.pocket.checkpoint import Progress, last_save, restore, save
+from rosd_core.pocket.checkpoint import Progress, restore, save
 from rosd_core.pocket.course import Course, Part
 from rosd_core.pocket.encoding import Encoded, encode
 from rosd_core.pocket.lessons import Lesson

@@ -60,9 +60,47 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
 def test_shards_come_in_order_one_row_group_each(tmp_path):
     path = tmp_path / "problems.parquet"
     items = [ROW | {"problem_id": i} for i in "abcde"]
-    write_shards("problems", path, items, 2, lambda report: lambda shard: shard, Workers())
+    write_shards(
+        "problems", path, items, 2, lambda report: lambda shard: shard, Workers(), tmp_path / "kept"
+    )
     assert read_table("problems", path)["problem_id"].to_list() == list("abcde")
     assert pq.ParquetFile(path).num_row_groups == 3
+
+
+def test_shards_that_were_done_are_not_done_again(tmp_path):
+    """Stopped at the third of four shards, and again at the fourth: the table is that of a run that
+    was not stopped, byte by byte, and every shard is done once.
+    """
+    items = [ROW | {"problem_id": str(n)} for n in range(7)]
+    done = []
+
+    def opened_until(stop):
+        def work(shard):
+            if shard[0]["problem_id"] == stop:
+                raise KeyboardInterrupt
+            done.append(shard[0]["problem_id"])
+            return shard
+
+        return lambda report: work
+
+    def run(stop, name="resumed"):
+        path, kept = tmp_path / f"{name}.parquet", tmp_path / f"kept-{name}"
+        write_shards("problems", path, items, 2, opened_until(stop), Workers(), kept)
+        return path
+
+    for stop in ("4", "6"):
+        with pytest.raises(KeyboardInterrupt):
+            run(stop)
+        assert not (tmp_path / "resumed.parquet").exists()
+    resumed = run(None)
+    assert done == ["0", "2", "4", "6"]
+    assert resumed.read_bytes() == run(None, "whole").read_bytes()
+    resumed.unlink()
+    shard = tmp_path / "kept-resumed" / "shard-000002.parquet"
+    shard.write_bytes(shard.read_bytes()[:-9])  # cut off: done again
+    done.clear()
+    assert run(None).read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    assert done == ["2"]
 
 
 def test_an_interrupted_run_leaves_the_old_table(tmp_path):
@@ -76,15 +114,17 @@ def test_an_interrupted_run_leaves_the_old_table(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         items = [ROW | {"problem_id": i} for i in "ab"]
-        write_shards("problems", path, items, 1, lambda report: work, Workers())
+        write_shards("problems", path, items, 1, lambda report: work, Workers(), tmp_path / "kept")
     assert read_table("problems", path)["problem_id"].to_list() == ["p"]
-    assert [f.name for f in tmp_path.iterdir()] == ["problems.parquet"]
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["kept", "problems.parquet"]
 
 
 def test_nothing_to_do_is_said(tmp_path):
     with pytest.raises(RosdError, match="no row is eligible"):
         path = tmp_path / "x.parquet"
-        write_shards("problems", path, [], 1, lambda report: lambda shard: [], Workers())
+        write_shards(
+            "problems", path, [], 1, lambda report: lambda shard: [], Workers(), tmp_path / "kept"
+        )
 
 
 def test_rows_without_partner_are_refused():

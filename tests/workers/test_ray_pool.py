@@ -223,7 +223,9 @@ def test_an_interrupted_stage_leaves_nothing_of_ray(project, number, when):
     os.killpg(stage.pid, number) if number == signal.SIGINT else stage.send_signal(number)
     _, errors = stage.communicate(timeout=30)
     assert stage.returncode == 130
-    assert errors.endswith("rosd rollout: interrupted; it wrote nothing. Run it again.\n")
+    assert errors.endswith(
+        "rosd rollout: interrupted; shards that are done are kept; run it again to go on.\n"
+    )
     assert not list(Path("/tmp").glob("rosd-ray-*"))
     still = [p for p in psutil.process_iter(["cmdline"]) if is_of_ray(p)]
     assert psutil.wait_procs([p for p in still if p not in before], timeout=5)[1] == []
