@@ -173,12 +173,16 @@ def idle_cores() -> int:
     return max(1, round(len(os.sched_getaffinity(0)) - os.getloadavg()[0]))
 
 
+UNSEEN = ("__pycache__", ".rosd", ".*.tmp", "study/*/runs", "study/*/shared", "study/*/work")
+
+
 def start_dvc(folder: Path) -> None:
     """Make the folder a DVC project of its own, without git."""
     command = [sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         raise RosdError(f"{folder}: `dvc init --no-scm` failed: {done.stderr.strip()}")
+    (folder / ".dvcignore").write_text("\n".join(UNSEEN) + "\n", encoding="utf-8")
 
 
 def column_names(texts: Sequence[str]) -> dict[str, str] | None:

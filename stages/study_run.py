@@ -9,30 +9,36 @@ import shutil
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 from rosd_core.config.study import Run
 from rosd_core.errors import RosdError
 from rosd_core.report.quantities import iteration_quantities, study_rows
+from rosd_core.tables.atomic import write_json
 from rosd_core.tables.hashing import fingerprint
 from rosd_core.tables.io import write_table
+from rosd_core.tables.scratch import scratch_root
 from stages import align, distill, evaluate, reflect, rollout, score
 from stages.paths import Paths, link_base
 from stages.study_shared import shared_stages
+
+PROGRESS = "progress.json"
 
 
 def run_arm(run: Run, paths: Paths, home: Path) -> None:
     """The stages of the pipeline, in this process. A run that a stage stops with an error, for
     example because training diverged, ends there: its result says so. Tables are deleted at the
-    end; what the study needs of them is in the result.
+    end; what the study needs of them is in the result. A run that was stopped goes on in the
+    iteration where it was; the seconds of that iteration count from there.
     """
     work, shared = home / "work" / run.name, home / "shared" / str(run.seed)
-    shutil.rmtree(work, ignore_errors=True)
-    shutil.copytree(shared, work)
-    here = Paths(work)
-    link_base(paths, here)
-    done = shared_stages(run.params, shared)
-    found, failed = {"base": iteration_quantities(work, "base", {})}, None
+    weights = fingerprint(paths.model_folder("base"))
+    begun = {"weights": weights, "settings": run.settings()}
+    found = _begin(work, shared, begun, paths)
+    here, done, failed = Paths(work), shared_stages(run.params, shared), None
     for number, iteration in enumerate(run.params.loop, 1):
+        if iteration in found:
+            continue
         evaluated = number % run.arm.evaluate_every == 0 or number == run.arm.iterations
         seconds = defaultdict(float, done if number == 1 else {})
         try:
@@ -47,12 +53,13 @@ def run_arm(run: Run, paths: Paths, home: Path) -> None:
             failed = (iteration, str(stopped))
             break
         found[iteration] = iteration_quantities(work, iteration, seconds)
+        write_json(work / PROGRESS, begun | {"found": found})
         _forget(here, run.params.loop[iteration].start, iteration)
     columns = {
         "arm": run.arm.label,
         "point": json.dumps(run.arm.point),
         "seed": run.seed,
-        "weights": fingerprint(paths.model_folder("base")),
+        "weights": weights,
         "settings": json.dumps(run.settings(), sort_keys=True),
     }
     rows = study_rows(columns, found, failed)
@@ -60,9 +67,26 @@ def run_arm(run: Run, paths: Paths, home: Path) -> None:
     shutil.rmtree(work)
 
 
+def _begin(work: Path, shared: Path, begun: dict[str, Any], paths: Paths) -> dict[str, Any]:
+    """The quantities of each iteration that a run of these settings has done in `work`, which is
+    made where there is none.
+    """
+    file = work / PROGRESS
+    told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if {key: told.get(key) for key in begun} == json.loads(json.dumps(begun)):
+        return told["found"]
+    shutil.rmtree(work, ignore_errors=True)
+    shutil.copytree(shared, work)
+    link_base(paths, Paths(work))
+    found = {"base": iteration_quantities(work, "base", {})}
+    write_json(file, begun | {"found": found})
+    return found
+
+
 def _forget(here: Paths, start: str, iteration: str) -> None:
     """Delete what no later stage reads: the weights that the iteration started from, its tables."""
-    shutil.rmtree(here.root / "iterations" / iteration)
+    gone = [here.root / "iterations" / iteration, scratch_root(here.root)]
     if start != "base":
-        shutil.rmtree(here.model(start))
-        shutil.rmtree(here.optimizer(start))
+        gone += [here.model(start), here.optimizer(start)]
+    for folder in gone:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from rosd_core.config.params import Params
 from rosd_core.tables.atomic import replacing_folder, write_json
 from rosd_core.tables.hashing import fingerprint
+from rosd_core.tables.scratch import scratch_root
 from stages import evaluate, prepare, reflect, rollout
 from stages.paths import Paths, link_base
 
@@ -42,6 +43,7 @@ def make_shared(params: Params, paths: Paths, folder: Path) -> None:
         write_json(target / SECONDS, seconds)
         write_json(target / SETTINGS, settings)
         shutil.rmtree(here.model("base").parent)
+        shutil.rmtree(scratch_root(target))
 
 
 def shared_stages(params: Params, shared: Path) -> dict[str, float]:

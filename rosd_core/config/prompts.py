@@ -6,7 +6,7 @@ from jinja2 import TemplateError, TemplateSyntaxError, meta
 from pydantic import model_validator
 
 from rosd_core.config.section import Section
-from rosd_core.prompts.templates import JINJA
+from rosd_core.prompts.sandbox import JINJA
 
 # template -> the fields that it may use; the one that it must use comes last
 FIELDS = {

@@ -7,17 +7,10 @@ solution.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from jinja2 import StrictUndefined
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
+from rosd_core.prompts.sandbox import JINJA
 from rosd_core.tables.row_types import Message
 
 Messages = list[Message]
-
-# templates may come with a preset or a project of somebody else's; they can read their fields alone
-JINJA = ImmutableSandboxedEnvironment(
-    undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True
-)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ TABLES = {"prepare": "problems", "rollout": "rollouts", "reflect": "reflections"
 
 
 # they validate params, whose values a stage declares, or word errors
-NO_DEPS = {"rosd_core/errors.py"} | {
+NO_DEPS = {"rosd_core/errors.py", "rosd_core/prompts/sandbox.py"} | {
     f"rosd_core/config/{name}.py"
     for name in (
         "bootstrap",
