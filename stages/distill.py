@@ -34,6 +34,7 @@ from rosd_core.seeds import row_seed
 from rosd_core.tables.atomic import replacing_folder, write_json
 from rosd_core.tables.io import read_table, row_groups, write_csv
 from rosd_core.tables.progress import Progress, report_steps, silent
+from rosd_core.tables.publish import publishing
 from stages.paths import Paths, set_threads, start_of
 
 
@@ -45,11 +46,9 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     start, base = paths.model_folder(key), paths.model_folder("base")
     table, seed = paths.table("scores", iteration), row_seed(p.seed, "order", iteration)
     told = read_table("scores", table, ["status", "teacher"])
-    status = Counter(told["status"])
-    refuse_unscored(status, p.loss)
+    refuse_unscored(status := Counter(told["status"]), p.loss)
     shares = teacher_shares(paths.teacher(s.teacher), base, start, s.trust_region_mix)
-    tokenizer = load_tokenizer(start)
-    pad = pad_id(tokenizer)
+    pad = pad_id(tokenizer := load_tokenizer(start))
     optimization = Optimization(**p.values_for(Optimization))
     settings = LossSettings(**s.values_for(LossSettings) | p.values_for(LossSettings))
     groups = row_groups("scores", table)
@@ -59,7 +58,8 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     trained = status.total() - sum(status[name] for name in LEFT_OUT)
     if LOSSES[p.loss].needs_teacher:
         refuse_other_teacher(told["teacher"].drop_nulls().unique().to_list(), shares)
-    with processes(params.machine.device) as (device, writes):
+    published = publishing(paths.root, f"distill-{iteration}")
+    with processes(params.machine.device) as (device, writes), published as together:
         student = open_student(start, device, p.new_adapter, paths.root, seed)
         teacher = None
         if LOSSES[p.loss].needs_teacher:
@@ -69,14 +69,15 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         seen, objective = report_steps(steps, trained, report), Objective(settings, teacher)
         logs, state = train(student.model, seen, state_from, objective, optimization, pad, seed)
         if writes:
-            with replacing_folder(paths.model(iteration)) as target:
+            with replacing_folder(paths.model(iteration), together) as target:
                 save_student(student, tokenizer, target, p.merge)
                 if s.teacher == "ema":
                     advance_ema(shares[0][0], student, s.ema_rate, target / FOLDER)
-            with replacing_folder(paths.optimizer(iteration)) as target:
+            with replacing_folder(paths.optimizer(iteration), together) as target:
                 save_file(state_to_save(state, p.merge), target / STATE_FILE)
-            write_csv(pl.DataFrame(log_rows(logs)), paths.curve(iteration), 6, scientific=True)
-            write_json(paths.metrics("distill", iteration), summarise(logs, trained))
+            curve = pl.DataFrame(log_rows(logs))
+            write_csv(curve, paths.curve(iteration), 6, scientific=True, together=together)
+            write_json(paths.metrics("distill", iteration), summarise(logs, trained), together)
 
 
 if __name__ == "__main__":

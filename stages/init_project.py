@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 SHIPPED = Path(__file__).resolve().parent.parent  # holds the shipped params.yaml and dvc.yaml
 NO_LIMIT = 1 << 30
+IGNORED = ".rosd/\n.*.tmp\n__pycache__\n"  # locks, scratch, unfinished outputs
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,9 @@ def start_dvc(folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         raise RosdError(f"{folder}: `dvc init --no-scm` failed: {done.stderr.strip()}")
+    for name in (".dvcignore", ".gitignore"):
+        with (folder / name).open("a", encoding="utf-8") as ignored:
+            ignored.write(IGNORED)
 
 
 def column_names(texts: Sequence[str]) -> dict[str, str] | None:

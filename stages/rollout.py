@@ -18,6 +18,7 @@ from rosd_core.tables.atomic import write_json
 from rosd_core.tables.hashing import fingerprint
 from rosd_core.tables.io import read_table
 from rosd_core.tables.progress import Report
+from rosd_core.tables.publish import publishing
 from rosd_core.tables.row_types import ProblemRow, RolloutRow
 from rosd_core.tables.shards import write_shards
 from rosd_core.workers.pool import Work
@@ -33,9 +34,11 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     problems = sample_problems(train, p.problems, p.seed, iteration)
     table, opened = paths.table("rollouts", iteration), partial(open_work, params, paths, iteration)
     where = workers(machine, params.engine, p)
-    write_shards("rollouts", table, problems, p.shard_problems, opened, where)
-    metrics = rollout_metrics(read_table("rollouts", table, COLUMNS))
-    write_json(paths.metrics("rollout", iteration), metrics)
+    with publishing(paths.root, f"rollout-{iteration}") as together:
+        size = p.shard_problems
+        written = write_shards("rollouts", table, problems, size, opened, where, together)
+        metrics = rollout_metrics(read_table("rollouts", written, COLUMNS))
+        write_json(paths.metrics("rollout", iteration), metrics, together)
     warn_shortened("rollout", int(metrics["shortened"]), len(problems))
 
 

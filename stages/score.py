@@ -37,6 +37,7 @@ from rosd_core.score.token_means import token_means
 from rosd_core.tables.atomic import write_json
 from rosd_core.tables.io import read_table
 from rosd_core.tables.progress import Report
+from rosd_core.tables.publish import publishing
 from rosd_core.tables.row_types import ScoreRow
 from rosd_core.tables.shards import write_shards
 from rosd_core.workers.pool import Work
@@ -63,11 +64,14 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         metrics |= teacher_accuracy(chosen, *known, *open_engine(settings, teacher), decoding)
     table, opened = paths.table("scores", iteration), partial(open_work, params, paths, iteration)
     where = workers(params.machine, params.engine)
-    write_shards("scores", table, supervised, p.shard_rows, opened, where)
-    metrics |= lift_metrics(read_gains(table), p.lift_confidence)
-    cut = len(supervised) - read_table("scores", table, ["shortened"])["shortened"].null_count()
-    metrics |= {"shortened": cut, "tokens": token_means(table)}
-    write_json(paths.metrics("score", iteration), metrics)
+    with publishing(paths.root, f"score-{iteration}") as together:
+        size = p.shard_rows
+        written = write_shards("scores", table, supervised, size, opened, where, together)
+        metrics |= lift_metrics(read_gains(written), p.lift_confidence)
+        shortened = read_table("scores", written, ["shortened"])["shortened"]
+        cut = len(supervised) - shortened.null_count()
+        metrics |= {"shortened": cut, "tokens": token_means(written)}
+        write_json(paths.metrics("score", iteration), metrics, together)
     warn_shortened("score", cut, len(supervised))
     if message := check_lift(metrics, lift_policy(alignments["teacher_context"], p.lift)):
         print(f"rosd score: {message}", file=sys.stderr)

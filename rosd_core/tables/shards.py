@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from rosd_core.errors import RosdError
-from rosd_core.tables.atomic import replacing
+from rosd_core.tables.atomic import Publication, replacing
 from rosd_core.tables.io import file_format, to_arrow
 from rosd_core.tables.progress import Progress
 from rosd_core.tables.schemas import SCHEMAS
@@ -24,9 +24,11 @@ def write_shards(
     size: int,
     opened: Opened,
     workers: Workers,
-) -> None:
+    together: Publication | None = None,
+) -> Path:
     """Work on shards of `size` items and write their rows, in order, as the table at `path`.
     `opened` gets the models ready and returns the work on a shard; each worker calls it once.
+    Returns where the table can be read now: under a temporary name until `together` is published.
 
     Each shard becomes a row group, so memory holds one shard per worker. An interrupted run leaves
     no table under `path`. Raises RosdError where there is no item, or no shard returned a row.
@@ -39,7 +41,7 @@ def write_shards(
     progress, written = Progress(table), 0
     shards = [items[start : start + size] for start in range(0, len(items), size)]
     done = results(opened, shards, workers, progress.report)
-    with closing(done), replacing(path) as temporary:
+    with closing(done), replacing(path, together) as temporary:
         with pq.ParquetWriter(temporary, SCHEMAS[table], **file_format(table)) as writer:
             for number in range(1, len(shards) + 1):
                 progress.shard(number, size, len(items))
@@ -51,3 +53,4 @@ def write_shards(
             raise RosdError(
                 f"{path}: no row was written. Look at the status columns of the table before."
             )
+    return path if together is None else temporary
