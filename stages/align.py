@@ -12,6 +12,7 @@ from rosd_core.config.params import Params
 from rosd_core.pocket.oracle import known_errors
 from rosd_core.tables.atomic import write_json
 from rosd_core.tables.io import join_rows, read_table, write_table
+from rosd_core.tables.publish import publishing
 from stages.paths import Paths, start_of
 
 
@@ -35,9 +36,10 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         )
         for reflection, rollout in join_rows(reflections, rollouts)
     ]
-    write_table("alignments", rows, paths.table("alignments", iteration))
     metrics = alignment_metrics(rows, known_errors(problems.to_dicts(), rollouts.to_dicts()))
-    write_json(paths.metrics("align", iteration), metrics)
+    with publishing(paths.root, f"align-{iteration}") as together:
+        write_table("alignments", rows, paths.table("alignments", iteration), together)
+        write_json(paths.metrics("align", iteration), metrics, together)
 
 
 if __name__ == "__main__":

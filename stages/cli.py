@@ -31,15 +31,16 @@ MODULES = {"bootstrap --from": "finetune"}
 
 
 def _run(stage: str, params_file: Path, *args: str | int | bool | None) -> None:
-    """Load params and run a stage."""
+    """Load params and run a stage, unless it is being run already."""
     module = MODULES.get(stage, stage)
     signal.signal(signal.SIGTERM, _interrupt)
     with messages(stage):
         from rosd_core.config.load import load_params
-        from stages.paths import Paths
+        from stages.paths import Paths, the_only_run
 
-        params = load_params(params_file)
-        import_module(f"stages.{module}").run(params, Paths(params_file.resolve().parent), *args)
+        params, paths = load_params(params_file), Paths(params_file.resolve().parent)
+        with the_only_run(paths, module, args):
+            import_module(f"stages.{module}").run(params, paths, *args)
 
 
 @app.command()

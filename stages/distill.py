@@ -37,6 +37,7 @@ from rosd_core.seeds import row_seed
 from rosd_core.tables.atomic import replacing_folder, write_json
 from rosd_core.tables.io import read_table, row_groups, write_csv
 from rosd_core.tables.progress import Progress, report_steps, silent
+from rosd_core.tables.publish import publishing
 from stages.guards import distill_guards
 from stages.kept import kept
 from stages.paths import Paths, set_threads, start_of
@@ -50,11 +51,9 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     start, base = paths.model_folder(key), paths.model_folder("base")
     table, seed = paths.table("scores", iteration), row_seed(p.seed, "order", iteration)
     told = read_table("scores", table, ["status", "teacher"])
-    status = Counter(told["status"])
-    refuse_unscored(status, p.loss)
+    refuse_unscored(status := Counter(told["status"]), p.loss)
     shares = teacher_shares(paths.teacher(s.teacher), base, start, s.trust_region_mix)
-    tokenizer = load_tokenizer(start)
-    pad = pad_id(tokenizer)
+    pad = pad_id(tokenizer := load_tokenizer(start))
     optimization = Optimization(**p.values_for(Optimization))
     settings = LossSettings(**s.values_for(LossSettings) | p.values_for(LossSettings))
     groups = row_groups("scores", table)
@@ -64,7 +63,8 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     trained = status.total() - sum(status[name] for name in LEFT_OUT)
     if needs_teacher := LOSSES[p.loss].needs_teacher:
         refuse_other_teacher(told["teacher"].drop_nulls().unique().to_list(), shares)
-    with processes(params.machine.device) as (device, writes):
+    published = publishing(paths.root, f"distill-{iteration}")
+    with processes(params.machine.device) as (device, writes), published as together:
         student = open_student(start, device, p.new_adapter, paths.root, seed)
         teacher = open_teacher(shares, device, pad, student, s.targets) if needs_teacher else None
         saves = open_saves(params, paths, iteration, shares, writes)
@@ -74,13 +74,15 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         how = objective, optimization, pad, seed, watch
         logs, drift, state = train(student.model, seen, saves, *how)
         if writes:
-            with replacing_folder(paths.model(iteration)) as target:
+            with replacing_folder(paths.model(iteration), together) as target:
                 save_student(student, tokenizer, target, p.merge)
                 if s.teacher == "ema":
                     advance_ema(shares[0][0], student, s.ema_rate, target / FOLDER)
-            save_state(state, p.merge, paths.optimizer(iteration))
-            write_csv(pl.DataFrame(log_rows(logs)), paths.curve(iteration), 6, scientific=True)
-            write_json(paths.metrics("distill", iteration), summarise(logs, drift, trained))
+            save_state(state, p.merge, paths.optimizer(iteration), together)
+            curve = pl.DataFrame(log_rows(logs))
+            write_csv(curve, paths.curve(iteration), 6, scientific=True, together=together)
+            said = summarise(logs, drift, trained)
+            write_json(paths.metrics("distill", iteration), said, together)
 
 
 def open_saves(params: Params, paths: Paths, iteration: str, shares: Shares, writes: bool) -> Saves:

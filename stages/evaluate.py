@@ -20,6 +20,7 @@ from rosd_core.tables.atomic import write_json
 from rosd_core.tables.hashing import fingerprint
 from rosd_core.tables.io import read_table
 from rosd_core.tables.progress import Report
+from rosd_core.tables.publish import publishing
 from rosd_core.tables.row_types import EvaluationRow, ProblemRow
 from rosd_core.tables.shards import write_shards
 from rosd_core.workers.pool import Work
@@ -43,12 +44,19 @@ def run(params: Params, paths: Paths, model: str) -> None:
         params, paths, "evaluate", model, ("evaluate", "prompts", "engine", "machine"),
         [paths.problems], [paths.model_folder(model)],
     )  # fmt: skip
-    write_shards("evaluation", table, problems, shard_problems, opened, where, made_of)
-    samples = read_table("evaluation", table)
-    means = mean_at_k(samples, p.confidence, p.bootstrap_resamples, p.seed).to_dicts()
-    metrics = {r["domain"]: {c: r[c] for c in ("mean", "low", "high")} for r in means}
-    more = sample_metrics(samples)
-    write_json(paths.metrics("evaluate", model), {d: m | more[d] for d, m in metrics.items()})
+    with publishing(paths.root, f"evaluate-{model}") as together:
+        size = shard_problems
+        written = write_shards(
+            "evaluation", table, problems, size, opened, where, made_of, together
+        )
+        samples = read_table("evaluation", written)
+        means = mean_at_k(samples, p.confidence, p.bootstrap_resamples, p.seed).to_dicts()
+        more = sample_metrics(samples)
+        metrics = {
+            r["domain"]: {c: r[c] for c in ("mean", "low", "high")} | more[r["domain"]]
+            for r in means
+        }
+        write_json(paths.metrics("evaluate", model), metrics, together)
     warn_shortened("evaluate", shortened_prompts(samples), len(problems))
 
 

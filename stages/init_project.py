@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 SHIPPED = Path(__file__).resolve().parent.parent  # holds the shipped params.yaml and dvc.yaml
 NO_LIMIT = 1 << 30
+IGNORED = ".rosd/\n.*.tmp\n__pycache__\n"  # locks, scratch, unfinished outputs
 
 
 @dataclass(frozen=True)
@@ -173,16 +174,15 @@ def idle_cores() -> int:
     return max(1, round(len(os.sched_getaffinity(0)) - os.getloadavg()[0]))
 
 
-UNSEEN = ("__pycache__", ".rosd", ".*.tmp", "study/*/runs", "study/*/shared", "study/*/work")
-
-
 def start_dvc(folder: Path) -> None:
     """Make the folder a DVC project of its own, without git."""
     command = [sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         raise RosdError(f"{folder}: `dvc init --no-scm` failed: {done.stderr.strip()}")
-    (folder / ".dvcignore").write_text("\n".join(UNSEEN) + "\n", encoding="utf-8")
+    for name in (".dvcignore", ".gitignore"):
+        with (folder / name).open("a", encoding="utf-8") as ignored:
+            ignored.write(IGNORED)
 
 
 def column_names(texts: Sequence[str]) -> dict[str, str] | None:

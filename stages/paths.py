@@ -1,6 +1,9 @@
 """What the stages share: the project's paths, and the number of threads."""
 
+import os
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +11,23 @@ from rosd_core.config.engines import OtherModel
 from rosd_core.config.params import Params
 from rosd_core.errors import RosdError
 from rosd_core.models.pointer import find_model, resolve
+from rosd_core.tables.lock import one_writer
+
+# what each stage writes, from the project's folder; {key}: an iteration, base or all
+OUTPUTS = {
+    "prepare": ("data/problems.parquet",),
+    "bootstrap": ("models/{key}",),
+    "rollout": ("iterations/{key}/rollouts.parquet",),
+    "reflect": ("iterations/{key}/reflections.parquet",),
+    "align": ("iterations/{key}/alignments.parquet",),
+    "score": ("iterations/{key}/scores.parquet",),
+    "distill": ("models/{key}", "optimizers/{key}", "curves/{key}.csv"),
+    "evaluate": ("evaluations/{key}.parquet",),
+    "report": ("plots/accuracy.csv", "plots/loss.csv"),
+    "finetune": ("models/{key}", "curves/{key}.csv"),
+    "study": ("study/{key}/results.parquet", "study/{key}/tables.md"),
+}
+KEYS = {"prepare": "all", "bootstrap": "base", "report": "all"}  # of stages that run once
 
 
 @dataclass(frozen=True)
@@ -52,6 +72,11 @@ class Paths:
     def evaluation(self, key: str) -> Path:
         return self.root / "evaluations" / f"{key}.parquet"
 
+    def outputs(self, stage: str, key: str) -> list[Path]:
+        """What a run of a stage writes, its metrics among it."""
+        metrics = self.metrics("summary" if stage == "report" else stage, key)
+        return [*(self.root / name.format(key=key) for name in OUTPUTS[stage]), metrics]
+
     def metrics(self, stage: str, key: str) -> Path:
         return self.root / "metrics" / f"{stage}-{key}.json"
 
@@ -60,6 +85,22 @@ class Paths:
 
     def plots(self, name: str) -> Path:
         return self.root / "plots" / f"{name}.csv"
+
+
+@contextmanager
+def the_only_run(paths: Paths, stage: str, args: Sequence[object]) -> Iterator[None]:
+    """Hold the lock of a stage and its key, which is the first or (finetune) the last of the
+    command's arguments. Of the processes that torchrun started, the first one holds it. Raises
+    RosdError where another process does.
+    """
+    key = KEYS.get(stage) or str(args[-1] if stage == "finetune" else args[0])
+    if Path(key).name != key:
+        raise RosdError(f"{key!r} is no name: it would lead to other folders of the project.")
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    with one_writer(paths.root, f"{stage}-{key}", paths.outputs(stage, key)):
+        yield
 
 
 def start_of(params: Params, iteration: str) -> str:

@@ -8,6 +8,7 @@ from rosd_core.config.params import Params
 from rosd_core.errors import RosdError
 from rosd_core.tables.atomic import write_json
 from rosd_core.tables.io import write_table
+from rosd_core.tables.publish import publishing
 from rosd_core.tasks.sources import choose, source_rows, system_of
 from stages.paths import Paths
 
@@ -32,8 +33,9 @@ def run(params: Params, paths: Paths) -> None:
             counts[name][f"{split}_duplicates"] = duplicates
     if not rows:
         raise RosdError("prepare: every domain wants 0 rows; set train or test of one.")
-    write_table("problems", rows, paths.problems)
-    write_json(paths.metrics("prepare", "all"), counts)
+    with publishing(paths.root, "prepare-all") as together:
+        write_table("problems", rows, paths.problems, together)
+        write_json(paths.metrics("prepare", "all"), counts, together)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from rosd_core.tables.atomic import write_json
 from rosd_core.tables.hashing import fingerprint
 from rosd_core.tables.io import read_table, write_table
 from rosd_core.tables.progress import Report
+from rosd_core.tables.publish import publishing
 from rosd_core.tables.row_types import ReflectionRow
 from rosd_core.tables.shards import write_shards
 from rosd_core.tables.user_file import read_user_file
@@ -51,30 +52,39 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     rollouts = read_table("rollouts", paths.table("rollouts", iteration))
     peers = choose_peers(rollouts, p.seed, p.enabled, p.peer)
     peers = use_references(peers, problems, p.no_success)
+    tasks, rows = [], []
     if p.enabled and p.source == "file":
         file = str(paths.root / str(p.file).replace("{iteration}", iteration))
         rows = rows_of_file(read_user_file(file, "reflect.file"), file, peers, rollouts)
-        write_table("reflections", rows, table)
     else:
-        templates = params.prompts.only("reflect_wrong", "reflect_correct")
-        examples = params.prompts.examples_for("reflect_wrong", "reflect_correct")
-        prompts = Prompts(templates, params.prompts.thinking.reflector, examples)
-        tokenizer = load_tokenizer(folder)
-        builder = PromptBuilder(prompts, tokenizer, p.max_prompt_tokens)
+        builder = PromptBuilder(
+            reflector_prompts(params), load_tokenizer(folder), p.max_prompt_tokens
+        )
         tasks = reflection_tasks(problems, rollouts, peers, builder)
-        opened = partial(open_work, params, paths, iteration)
+    with publishing(paths.root, f"reflect-{iteration}") as together:
         if any(task.prompt for task in tasks):
+            opened, size = partial(open_work, params, paths, iteration), p.shard_rows
             where = workers(params.machine, params.engine, p)
             made_of = kept(
                 params, paths, "reflect", iteration, ("reflect", "prompts", "engine", "machine"),
                 [paths.problems, paths.table("rollouts", iteration)], [folder],
             )  # fmt: skip
-            write_shards("reflections", table, tasks, p.shard_rows, opened, where, made_of)
+            written = write_shards(
+                "reflections", table, tasks, size, opened, where, made_of, together
+            )
         else:
-            write_table("reflections", unanswered_rows(tasks), table)
-    metrics = reflection_metrics(read_table("reflections", table, COLUMNS))
-    write_json(paths.metrics("reflect", iteration), metrics)
+            rows = rows or unanswered_rows(tasks)
+            written = write_table("reflections", rows, table, together)
+        metrics = reflection_metrics(read_table("reflections", written, COLUMNS))
+        write_json(paths.metrics("reflect", iteration), metrics, together)
     warn_shortened("reflect", metrics["shortened"], metrics["reflections"])
+
+
+def reflector_prompts(params: Params) -> Prompts:
+    """The templates that the reflector reads, with their examples."""
+    templates = params.prompts.only("reflect_wrong", "reflect_correct")
+    examples = params.prompts.examples_for("reflect_wrong", "reflect_correct")
+    return Prompts(templates, params.prompts.thinking.reflector, examples)
 
 
 def reflector_folder(params: Params, paths: Paths, iteration: str) -> Path:

@@ -11,6 +11,7 @@ from rosd_core.evaluate.stats import mean_at_k
 from rosd_core.report.accuracy import accuracy_table, loss_curve, summary
 from rosd_core.tables.atomic import write_json
 from rosd_core.tables.io import read_csv, read_table, write_csv
+from rosd_core.tables.publish import publishing
 from stages.paths import Paths
 
 
@@ -22,10 +23,11 @@ def run(params: Params, paths: Paths) -> None:
     samples = pl.concat(read_table("evaluation", paths.evaluation(key)) for key in keys)
     accuracy = mean_at_k(samples, p.confidence, p.bootstrap_resamples, p.seed)
     losses = loss_curve({key: read_csv(paths.curve(key)) for key in params.loop})
-    write_csv(accuracy, paths.plots("accuracy"), 6)
-    write_csv(losses, paths.plots("loss"), 6)
     trained = params.prepare.trained()
-    write_json(paths.metrics("summary", "all"), summary(accuracy, trained))
+    with publishing(paths.root, "report-all") as together:
+        write_csv(accuracy, paths.plots("accuracy"), 6, together=together)
+        write_csv(losses, paths.plots("loss"), 6, together=together)
+        write_json(paths.metrics("summary", "all"), summary(accuracy, trained), together)
     accuracy_table(accuracy, keys, trained, params.report.precision, p.samples)
 
 

@@ -19,6 +19,7 @@ from rosd_core.tables.atomic import write_json
 from rosd_core.tables.hashing import fingerprint
 from rosd_core.tables.io import read_table
 from rosd_core.tables.progress import Report
+from rosd_core.tables.publish import publishing
 from rosd_core.tables.row_types import ProblemRow, RolloutRow
 from rosd_core.tables.shards import write_shards
 from rosd_core.workers.pool import Work
@@ -40,9 +41,11 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         params, paths, "rollout", iteration, ("rollout", "prompts", "engine", "machine"),
         [paths.problems], [paths.model_folder(start_of(params, iteration))],
     )  # fmt: skip
-    write_shards("rollouts", table, problems, p.shard_problems, opened, where, made_of)
-    metrics = rollout_metrics(read_table("rollouts", table, COLUMNS)) | sample_signs(table)
-    write_json(paths.metrics("rollout", iteration), metrics)
+    with publishing(paths.root, f"rollout-{iteration}") as together:
+        size = p.shard_problems
+        written = write_shards("rollouts", table, problems, size, opened, where, made_of, together)
+        metrics = rollout_metrics(read_table("rollouts", written, COLUMNS)) | sample_signs(written)
+        write_json(paths.metrics("rollout", iteration), metrics, together)
     warn_shortened("rollout", int(metrics["shortened"]), len(problems))
     signs = compared(metrics, earlier_metrics(params, paths, iteration, COMPARED))
     headline = f"the samples of {iteration} look like those of a collapsed model:"

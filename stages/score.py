@@ -39,6 +39,7 @@ from rosd_core.score.token_means import token_means
 from rosd_core.tables.atomic import write_json
 from rosd_core.tables.io import read_table
 from rosd_core.tables.progress import Report
+from rosd_core.tables.publish import publishing
 from rosd_core.tables.row_types import ScoreRow
 from rosd_core.tables.shards import write_shards
 from rosd_core.workers.pool import Work
@@ -74,11 +75,14 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         params, paths, "score", iteration, ("score", "rollout", "prompts", "machine"),
         [paths.problems, *inputs.files.values()], [start, *(folder for folder, _ in shares)],
     )  # fmt: skip
-    write_shards("scores", table, supervised, p.shard_rows, opened, where, made_of)
-    metrics |= lift_metrics(read_gains(table), p.lift_confidence)
-    cut = len(supervised) - read_table("scores", table, ["shortened"])["shortened"].null_count()
-    metrics |= {"shortened": cut, "tokens": token_means(table), **distribution_signs(table)}
-    write_json(paths.metrics("score", iteration), metrics)
+    with publishing(paths.root, f"score-{iteration}") as together:
+        size = p.shard_rows
+        written = write_shards("scores", table, supervised, size, opened, where, made_of, together)
+        metrics |= lift_metrics(read_gains(written), p.lift_confidence)
+        shortened = read_table("scores", written, ["shortened"])["shortened"]
+        cut = len(supervised) - shortened.null_count()
+        metrics |= {"shortened": cut, "tokens": token_means(written), **distribution_signs(written)}
+        write_json(paths.metrics("score", iteration), metrics, together)
     warn_shortened("score", cut, len(supervised))
     headline = f"the distributions of {iteration} look like those of a collapsed model:"
     guards.check(headline, metrics)

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from rosd_core.errors import RosdError
 from rosd_core.models.finite import first_not_finite
 from rosd_core.models.loading import readable
-from rosd_core.tables.atomic import replacing_folder
+from rosd_core.tables.atomic import Publication, replacing_folder
 
 STATE_FILE, STEPS = "optimizer.safetensors", "steps"
 
@@ -27,9 +27,14 @@ def state_tensors(
     return tensors
 
 
-def save_state(state: Mapping[str, torch.Tensor], merged: bool, folder: Path) -> None:
+def save_state(
+    state: Mapping[str, torch.Tensor],
+    merged: bool,
+    folder: Path,
+    together: Publication | None = None,
+) -> None:
     """Write what the next iteration can use: of a merged adapter, the number of steps alone."""
-    with replacing_folder(folder) as target:
+    with replacing_folder(folder, together) as target:
         save_file({STEPS: state[STEPS]} if merged else dict(state), target / STATE_FILE)
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rosd_core.errors import RosdError
-from rosd_core.tables.atomic import replacing
+from rosd_core.tables.atomic import Publication, replacing
 from rosd_core.tables.schemas import SCHEMAS
 
 ROW_GROUP = 4096
@@ -110,11 +110,19 @@ def file_format(table: str) -> dict[str, Any]:
     }
 
 
-def write_table(table: str, rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write rows as one table, atomically."""
+def write_table(
+    table: str,
+    rows: Sequence[Mapping[str, Any]],
+    path: Path,
+    together: Publication | None = None,
+) -> Path:
+    """Write rows as one table, atomically. Returns where it can be read now: under a temporary name
+    until `together` is published.
+    """
     arrow = to_arrow(table, rows)
-    with replacing(path) as temporary:
+    with replacing(path, together) as temporary:
         pq.write_table(arrow, temporary, row_group_size=ROW_GROUP, **file_format(table))
+    return path if together is None else temporary
 
 
 def check_schema(table: str, path: Path) -> None:
@@ -185,7 +193,13 @@ def read_csv(path: Path) -> pl.DataFrame:
     return pl.read_csv(path)
 
 
-def write_csv(frame: pl.DataFrame, path: Path, precision: int, scientific: bool = False) -> None:
+def write_csv(
+    frame: pl.DataFrame,
+    path: Path,
+    precision: int,
+    scientific: bool = False,
+    together: Publication | None = None,
+) -> None:
     """Write a CSV atomically, floats with `precision` digits."""
-    with replacing(path) as temporary:
+    with replacing(path, together) as temporary:
         frame.write_csv(temporary, float_precision=precision, float_scientific=scientific)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rosd_core.tables.atomic import write_json
+from rosd_core.tables.lock import is_held
 
 FORMAT = 1  # of what stages keep; a change makes all of it stale
 MADE_OF = "made_of.json"
@@ -21,14 +22,16 @@ MADE_OF = "made_of.json"
 
 def scratch_folder(root: Path, stage: str, name: str, made_of: Mapping[str, Any]) -> Path:
     """The folder for a stage's work on `name` (an iteration, a model), made of these inputs.
-    Folders of other work of that stage are deleted.
+    Folders of other work of that stage are deleted, unless it is going on. To be called by the
+    holder of the lock `<stage>-<name>`.
     """
     told = json.loads(json.dumps(dict(made_of) | {"format": FORMAT}, sort_keys=True))
     key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
     folder = scratch_root(root) / stage / f"{name}-{key}"
     if folder.parent.is_dir():
         for other in folder.parent.iterdir():
-            if other != folder:
+            whose = other.name.rsplit("-", 1)[0]
+            if other != folder and (whose == name or not is_held(root, f"{stage}-{whose}")):
                 shutil.rmtree(other)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / MADE_OF, told)

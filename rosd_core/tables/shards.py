@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rosd_core.errors import RosdError
-from rosd_core.tables.atomic import replacing
+from rosd_core.tables.atomic import Publication, replacing
 from rosd_core.tables.io import file_format, to_arrow
 from rosd_core.tables.progress import Progress
 from rosd_core.tables.schemas import SCHEMAS
@@ -26,9 +26,11 @@ def write_shards(
     opened: Opened,
     workers: Workers,
     kept: Path,
-) -> None:
+    together: Publication | None = None,
+) -> Path:
     """Work on shards of `size` items and write their rows, in order, as the table at `path`.
     `opened` gets the models ready and returns the work on a shard; each worker calls it once.
+    Returns where the table can be read now: under a temporary name until `together` is published.
 
     Each shard becomes a row group, so memory holds one shard per worker. Shards that are done are
     kept in the folder `kept`, which belongs to work on the same items alone: what is there is not
@@ -48,7 +50,7 @@ def write_shards(
     if len(missing) < len(files):
         progress.kept(len(files) - len(missing), len(files), "shards")
     done = results(opened, work, workers, progress.report) if work else _nothing()
-    with closing(done), replacing(path) as temporary:
+    with closing(done), replacing(path, together) as temporary:
         with pq.ParquetWriter(temporary, SCHEMAS[table], **file_format(table)) as writer:
             for number, file in enumerate(files):
                 if number in missing:
@@ -66,6 +68,7 @@ def write_shards(
             raise RosdError(
                 f"{path}: no row was written. Look at the status columns of the table before."
             )
+    return path if together is None else temporary
 
 
 def read_shard(table: str, file: Path) -> pa.Table | None:

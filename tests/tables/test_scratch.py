@@ -1,6 +1,7 @@
 """Which kept work a stage finds again, and which is deleted."""
 
 from rosd_core.tables.hashing import file_hash
+from rosd_core.tables.lock import one_writer
 from rosd_core.tables.scratch import clean, scratch_folder
 
 
@@ -15,6 +16,17 @@ def test_the_same_inputs_find_the_same_folder_and_others_delete_it(tmp_path):
     assert not first.exists()
     assert other_stage.exists()
     assert scratch_folder(tmp_path, "rollout", "i2", {"a": 2, "b": [1.5, None]}) != second
+
+
+def test_work_that_another_run_is_doing_stays(tmp_path):
+    with one_writer(tmp_path, "rollout-i1", []):
+        first = scratch_folder(tmp_path, "rollout", "i1", {"a": 1})
+        scratch_folder(tmp_path, "rollout", "i2", {"a": 1})
+        assert first.exists()
+        assert scratch_folder(tmp_path, "rollout", "i1", {"a": 2}) != first
+        assert not first.exists()
+    last = scratch_folder(tmp_path, "rollout", "i3", {"a": 1})
+    assert list(last.parent.iterdir()) == [last]
 
 
 def test_clean_deletes_all_of_it(tmp_path):
