@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from rosd_core.errors import RosdError
 
+FREE = "If this is as it should be, raise the bound (null: no bound), or change guards.action."
+
 Values = Mapping[str, float | None]
 
 
@@ -58,7 +60,7 @@ class Guards:
         """
         if self.action == "off" or not self.exceeded(values):
             return False
-        message = self.report(headline, values)
+        message = f"{self.report(headline, values)} {FREE}"
         if self.action == "stop":
             raise RosdError(message)
         print(f"rosd {self.stage}: {message}", file=sys.stderr)

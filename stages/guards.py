@@ -8,10 +8,6 @@ from rosd_core.config.params import Params
 from rosd_core.guards import Guards
 from stages.paths import Paths, start_of
 
-RAISE = (
-    "If this is as it should be, raise the bound (null: no bound), or set guards.action to warn."
-)
-
 
 def chain(params: Params, iteration: str) -> list[str]:
     """The models that an iteration goes back to, base first; the last is the one it starts from."""
@@ -25,7 +21,7 @@ def distill_guards(params: Params, iteration: str) -> Guards:
     advice = (
         f"Nothing was written for {iteration}; the last good iteration is {start} "
         f"(models/{start}). Lower distill.learning_rate ({rate:g}), for example by a factor of 10, "
-        f"and run `dvc repro`, or `rosd distill {iteration}`. {RAISE}"
+        f"and run `dvc repro`, or `rosd distill {iteration}`."
     )
     return Guards("distill", params.guards.distill.model_dump(), params.guards.action, advice)
 
@@ -46,7 +42,7 @@ def sample_guards(params: Params, stage: str, iteration: str) -> Guards:
             f"They are of models/{start}; the last good iteration is {earlier[0]} "
             f"(models/{earlier[0]}). Train {start} again with a lower distill.learning_rate "
             f"({params.distill.learning_rate:g}), or another loss or teacher, and run `dvc repro`; "
-            f"or end the loop at {earlier[0]}. {RAISE}"
+            f"or end the loop at {earlier[0]}."
         )
     bounds = {"rollout": params.guards.rollout, "score": params.guards.score}[stage].model_dump()
     action = "warn" if params.guards.action == "stop" and not earlier else params.guards.action

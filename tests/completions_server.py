@@ -38,6 +38,7 @@ class Faults:
     context: int = 1000
     shift: int = 0  # added to the ids of /tokenize
     adapters: bool = False
+    logprob: float | None = None  # of the last token of every response
     odd: bool = False  # answers that are no completion, with status 200
     asked: list[dict] = field(default_factory=list)  # bodies of the requests
 
@@ -68,6 +69,8 @@ class Backend:
             return {"choices": [{"prompt_logprobs": self.prompt_logprobs(body["prompt"])}]}
         done = self.sample(body, body["prompt"])
         told = done.model_logprobs if self.faults.raw else done.logprobs
+        if self.faults.logprob is not None:
+            told = [*told[:-1], self.faults.logprob]
         choice = {"finish_reason": done.finish_reason, "logprobs": {"token_logprobs": told}}
         if self.faults.ids:
             choice["token_ids"] = done.token_ids

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from rosd_core.config.section import Positive, Rate, Section, Share
+from rosd_core.config.section import NotNegative, Positive, Rate, Section, Seed, Share
 
 
 class Phase(Section):
@@ -47,13 +47,13 @@ class WeakDigits(Section):
 
 
 class Bootstrap(Section):
-    seed: int
+    seed: Seed
     threads: Positive
     vocab_size: Annotated[int, Field(ge=400)]
     model: Shape
     rows_per_step: Positive
     batches_per_step: Positive
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: NotNegative
     slip_rate: Share
     imitation: Share
     forget: dict[Literal["carry", "borrow", "regroup"], Share]

@@ -1,10 +1,10 @@
 """`params.yaml: prepare.domains`: one model per task."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from rosd_core.config.section import Positive, Section
+from rosd_core.config.section import Count, Extra, Positive, Section
 
 
 class Domain(Section):
@@ -13,15 +13,15 @@ class Domain(Section):
     """
 
     system: str | None = None  # the only key that may be left out
-    train: Annotated[int, Field(ge=0)] | Literal["all"]
-    test: Annotated[int, Field(ge=0)] | Literal["all"]
+    train: Count | Literal["all"]
+    test: Count | Literal["all"]
 
 
 class PocketDomain(Domain):
     task: Literal["pocket"]
     domain: Literal["chain", "story", "formula", "dials", "largest"]
-    train: Annotated[int, Field(ge=0)]
-    test: Annotated[int, Field(ge=0)]
+    train: Count
+    test: Count
     steps: Annotated[list[Positive], Field(min_length=1)]
 
 
@@ -48,9 +48,9 @@ class TableDomain(Domain):
 class GymDomain(Domain):
     task: Literal["reasoning_gym"]
     generator: str
-    config: dict[str, Any]
-    train: Annotated[int, Field(ge=0)]
-    test: Annotated[int, Field(ge=0)]
+    config: Extra
+    train: Count
+    test: Count
 
 
 AnyDomain = Annotated[

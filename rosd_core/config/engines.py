@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field
 
-from rosd_core.config.section import Positive, Rate, Section
+from rosd_core.config.section import Count, Extra, Positive, Rate, Section
 
 EngineName = Literal["transformers", "vllm", "server"]
 OwnTeacher = Literal["base", "current", "ema", "trust_region"]
@@ -39,7 +39,7 @@ class Vllm(Section):
     tensor_parallel: Positive
     pipeline_parallel: Positive
     eager: bool
-    options: dict[str, Any]
+    options: Extra
 
 
 class Server(Section):
@@ -49,13 +49,13 @@ class Server(Section):
     model: str | None
     concurrency: Positive
     timeout: Rate
-    retries: Annotated[int, Field(ge=0)]
+    retries: Count
 
 
 class Parity(Section):
     """Of the check of the engine's log-probabilities against the training forward pass."""
 
-    rows: Annotated[int, Field(ge=0)]
+    rows: Count
     bound: Rate
 
 

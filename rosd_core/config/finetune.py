@@ -5,16 +5,16 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from rosd_core.config.bootstrap import Phase, WeakDigits
-from rosd_core.config.section import Positive, Rate, Section, Share
+from rosd_core.config.section import NotNegative, Positive, Rate, Section, Seed, Share
 from rosd_core.config.training import Lora
 
 
 class Finetune(Section):
-    seed: int
+    seed: Seed
     rows_per_step: Positive
     batch_tokens: Positive
     betas: tuple[Share, Share]
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: NotNegative
     grad_clip: Rate
     autocast: Literal["none", "bfloat16"]
     lora: Lora | None

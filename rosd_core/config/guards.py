@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from rosd_core.config.section import Rate, Section, Share
+from rosd_core.config.section import MOST, Rate, Section, Share
 
-Ratio = Annotated[float, Field(ge=1)]
+Ratio = Annotated[float, Field(ge=1, le=MOST)]
 
 
 class RolloutGuards(Section):

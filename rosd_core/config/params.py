@@ -11,7 +11,7 @@ from rosd_core.config.engines import Engine, EngineName
 from rosd_core.config.finetune import Finetune
 from rosd_core.config.guards import Guards
 from rosd_core.config.prompts import PromptTexts
-from rosd_core.config.section import Positive, Section
+from rosd_core.config.section import MOST, NotNegative, Positive, Rate, Section, Seed
 from rosd_core.config.training import Align, Distill, Score
 
 
@@ -21,7 +21,7 @@ class Machine(Section):
 
 
 class Prepare(Section):
-    seed: int
+    seed: Seed
     domains: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")], AnyDomain]
 
     def trained(self) -> list[str]:
@@ -36,9 +36,9 @@ class Iteration(Section):
 class Sampling(Section):
     """The keys of every stage that samples."""
 
-    seed: int
+    seed: Seed
     engine: EngineName
-    temperature: Annotated[float, Field(ge=0)]
+    temperature: NotNegative
     top_p: Annotated[float, Field(gt=0, le=1)]
     max_prompt_tokens: Positive
     max_new_tokens: Positive
@@ -48,7 +48,7 @@ class Sampling(Section):
 class Rollout(Sampling):
     problems: Positive | Literal["all"]
     group_size: Positive
-    temperature: Annotated[float, Field(gt=0)]
+    temperature: Rate
     shard_problems: Positive
 
 
@@ -65,7 +65,7 @@ class Reflect(Sampling):
     idea_chars: tuple[Positive, Positive]
     prefill: dict[Literal["wrong", "correct"], str]
     attempts: Positive
-    retry_temperature: Annotated[float, Field(gt=0)]
+    retry_temperature: Rate
     shard_rows: Positive
 
     @model_validator(mode="after")
@@ -93,7 +93,7 @@ class Evaluate(Sampling):
     samples: Positive
     shard_rows: Positive
     confidence: Annotated[float, Field(gt=0, lt=1)]
-    bootstrap_resamples: Annotated[int, Field(ge=100)]
+    bootstrap_resamples: Annotated[int, Field(ge=100, le=MOST)]
 
 
 class Report(Section):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from rosd_core.config.engines import TeacherName
-from rosd_core.config.section import Positive, Rate, Section, Share
+from rosd_core.config.section import Count, NotNegative, Positive, Rate, Section, Seed, Share
 
 
 class Align(Section):
@@ -22,7 +22,7 @@ class Align(Section):
     quote_not_found: Literal["drop", "whole", "from_first_difference"]
     spans: Literal["first_to_end", "spans", "first_to_end_of_step"]
     skip_thinking: bool
-    skip_first: Annotated[int, Field(ge=0)]
+    skip_first: Count
     fuzzy_threshold: Annotated[float, Field(ge=50)]
 
 
@@ -40,9 +40,9 @@ class Score(Section):
     lift_confidence: Annotated[float, Field(gt=0, lt=1)]
     row_lift: Literal["keep", "drop"]
     idea_check: Literal["keep", "drop"]
-    contrast: Annotated[float, Field(ge=0)]
+    contrast: NotNegative
     divergence_threshold: Annotated[float, Field(ge=0, lt=math.log(2))]
-    teacher_samples: Annotated[int, Field(ge=0)]
+    teacher_samples: Count
     shard_rows: Positive
 
     @model_validator(mode="after")
@@ -77,13 +77,13 @@ class Lora(Section):
 
 
 class Distill(Section):
-    seed: int
+    seed: Seed
     loss: Literal[
         "divergence", "skew_kl", "sampled_token", "cross_entropy", "policy_gradient",
         "policy_gradient_kl", "fixed_advantage",
     ]  # fmt: skip
     policy_clip: Annotated[float, Field(gt=0, lt=1)]
-    kl_weight: Annotated[float, Field(ge=0)]
+    kl_weight: NotNegative
     unlikely: Annotated[float, Field(gt=0, le=1)]
     alpha: Share
     tail: Literal["bucket", "renormalised"]
@@ -93,9 +93,9 @@ class Distill(Section):
     token_decay: Rate
     token_share: Annotated[float, Field(gt=0, le=1)]
     learning_rate: Rate
-    warmup_steps: Annotated[int, Field(ge=0)]
+    warmup_steps: Count
     betas: tuple[Share, Share]
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: NotNegative
     grad_clip: Rate
     shuffle: Literal["rows", "problems"]
     rows_per_step: Positive

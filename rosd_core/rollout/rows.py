@@ -41,13 +41,21 @@ def problem_rows(problems: pl.DataFrame) -> list[ProblemRow]:
 
 
 def grade(problem: ProblemRow, response: str) -> Verdict:
-    """The verdict of the problem's grader. Raises RosdError for a grader that does not exist."""
+    """The verdict of the problem's grader. Raises RosdError for a grader that does not exist, and
+    for a reward that is not in [0, 1].
+    """
     if problem["grader"] not in GRADERS:
         raise RosdError(
             f"problem {problem['problem_id']}: grader {problem['grader']!r} is unknown; "
             f"there are: {', '.join(GRADERS)}."
         )
-    return GRADERS[problem["grader"]](response, problem)
+    verdict = GRADERS[problem["grader"]](response, problem)
+    if not 0 <= verdict.reward <= 1:
+        raise RosdError(
+            f"problem {problem['problem_id']}: grader {problem['grader']!r} gives the reward "
+            f"{verdict.reward:g}, which is not in [0, 1], for the response {response[:200]!r}."
+        )
+    return verdict
 
 
 def rollout_requests(

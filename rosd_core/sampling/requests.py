@@ -1,10 +1,13 @@
 """What engines do with every request."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from rosd_core.errors import RosdError
 from rosd_core.sampling.engine import Completion, Request
+
+ROUNDING = 1e-3  # nats that a log-probability may exceed 0 by
 
 
 def refuse_overlong(requests: Sequence[Request], max_new: int, context_length: int) -> None:
@@ -19,6 +22,23 @@ def refuse_overlong(requests: Sequence[Request], max_new: int, context_length: i
                 f"new ones need {needed} positions; the model has {context_length}. Shorten the "
                 "prompt or max_new_tokens."
             )
+
+
+def refuse_bad_logprobs(
+    engine: str, requests: Sequence[Request], done: Sequence[Completion]
+) -> None:
+    """Raises RosdError naming the row of a log-probability that is missing, infinite, not a number
+    or above 0 by more than rounding.
+    """
+    for request, completion in zip(requests, done, strict=True):
+        for name in ("logprobs", "model_logprobs"):
+            for place, value in enumerate(getattr(completion, name)):
+                if value is None or not -math.inf < value <= ROUNDING:
+                    raise RosdError(
+                        f"{engine}: row {request.row_id}: the log-probability of sampled token "
+                        f"{place} is {value} ({name}). Its model or its precision is broken: look "
+                        "for infinite or missing numbers in the weights, and try another dtype."
+                    )
 
 
 def with_model_logprobs(done: Sequence[Completion], own: Sequence[list[float]]) -> list[Completion]:

@@ -14,7 +14,12 @@ from rosd_core.errors import RosdError
 from rosd_core.models.loading import is_adapter, load_generation_config, load_tokenizer
 from rosd_core.prompts.chat import stop_ids
 from rosd_core.sampling.engine import Completion, Decoding, EngineSettings, Request
-from rosd_core.sampling.requests import refuse_overlong, signed_seed, with_model_logprobs
+from rosd_core.sampling.requests import (
+    refuse_bad_logprobs,
+    refuse_overlong,
+    signed_seed,
+    with_model_logprobs,
+)
 from rosd_core.sampling.server_client import Client
 from rosd_core.tables.hashing import fingerprint
 from rosd_core.tables.progress import Report, silent
@@ -67,10 +72,11 @@ class ServerEngine:
         for answer in self.client.post_all(COMPLETIONS, bodies):
             done.append(self._completion(answer))
             self.report(len(done), len(requests), len(done[-1].token_ids))
-        if not decoding.model_logprobs:
-            return done
-        own = self._read(requests, done) if second else [c.logprobs for c in done]
-        return with_model_logprobs(done, own)
+        if decoding.model_logprobs:
+            own = self._read(requests, done) if second else [c.logprobs for c in done]
+            done = with_model_logprobs(done, own)
+        refuse_bad_logprobs(self.client.url, requests, done)
+        return done
 
     def _refuse_what_it_cannot_say(self) -> None:
         """Rollouts away from temperature 1 need both log-probabilities."""

@@ -166,6 +166,7 @@ class TransformersEngine:
         self, live: _Live, logits_BV: torch.Tensor, step: int, decoding: Decoding
     ) -> torch.Tensor:
         """The next token of each row, (B,); appended to the rows that have not ended."""
+        _refuse_not_finite(logits_BV, live.rows)
         plain_BV, matchers = logits_BV, [row.matcher for row in live.rows]
         if self.masks is not None and any(matchers):
             logits_BV = self.masks.apply(logits_BV, matchers)
@@ -188,6 +189,20 @@ class TransformersEngine:
                 if self.masks is not None and row.matcher is not None:
                     self.masks.accept(row.matcher, token, row.request.row_id)
         return token_B
+
+
+def _refuse_not_finite(logits_BV: torch.Tensor, rows: Sequence[_Row]) -> None:
+    """Raises RosdError naming the first row with a logit that is not a number or +inf, or with no
+    other than -inf. Single ids may have -inf.
+    """
+    finite_B = torch.isfinite(logits_BV.max(-1).values)  # the maximum of NaN and a number is NaN
+    if not finite_B.all():
+        row = rows[int((~finite_B).nonzero()[0])]
+        raise RosdError(
+            f"row {row.request.row_id}: the model's logits after {len(row.ids)} sampled tokens are "
+            "not finite. Its weights are broken or too large: training diverged, or the file is "
+            "damaged."
+        )
 
 
 def open_model(

@@ -27,7 +27,12 @@ from rosd_core.models.loading import (
 )
 from rosd_core.prompts.chat import stop_ids
 from rosd_core.sampling.engine import Completion, Decoding, EngineSettings, Request, VllmSettings
-from rosd_core.sampling.requests import refuse_overlong, signed_seed, with_model_logprobs
+from rosd_core.sampling.requests import (
+    refuse_bad_logprobs,
+    refuse_overlong,
+    signed_seed,
+    with_model_logprobs,
+)
 from rosd_core.tables.progress import Report
 
 if TYPE_CHECKING:
@@ -67,11 +72,12 @@ class VllmEngine:
         outputs = self._run(prompts, [self._params(request, decoding) for request in requests])
         done = [_completion(output.outputs[0], self.stops) for output in outputs]
         self.report(len(done), len(done), sum(len(c.token_ids) for c in done))
-        if not decoding.model_logprobs:
-            return done
-        ids = [completion.token_ids for completion in done]
-        own = self._read(prompts, ids) if second else [c.logprobs for c in done]
-        return with_model_logprobs(done, own)
+        if decoding.model_logprobs:
+            ids = [completion.token_ids for completion in done]
+            own = self._read(prompts, ids) if second else [c.logprobs for c in done]
+            done = with_model_logprobs(done, own)
+        refuse_bad_logprobs("vLLM", requests, done)
+        return done
 
     def _params(self, request: Request, decoding: Decoding) -> Any:
         """vLLM's sampling parameters of a row."""

@@ -7,10 +7,11 @@ killed processes leave, `recover` mends.
 
 import glob
 import json
+import math
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -116,5 +117,17 @@ def replacing_folder(path: Path, together: Publication | None = None) -> Iterato
 
 
 def write_json(path: Path, data: Any, together: Publication | None = None) -> None:
+    """Write JSON atomically. A float that is infinite or not a number, which JSON lacks, becomes
+    null.
+    """
+    text = json.dumps(_finite(data), indent=2, allow_nan=False)
     with replacing(path, together) as temporary:
-        temporary.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from rosd_core.errors import RosdError
 from rosd_core.tables.atomic import Publication, replacing
+from rosd_core.tables.finite import refuse_bad_numbers
 from rosd_core.tables.schemas import SCHEMAS
 
 ROW_GROUP = 4096
@@ -21,7 +22,7 @@ ROW_GROUP = 4096
 
 def to_arrow(table: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Rows as an arrow table of the named schema. Raises RosdError naming the column that does not
-    fit.
+    fit, and the row of a number that is not finite.
     """
     schema = SCHEMAS[table]
     for row in rows[:1]:
@@ -37,6 +38,7 @@ def to_arrow(table: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
         raise RosdError(f"table {table}: a value does not fit its column: {error}") from None
     _refuse_nulls(table, arrow)
+    refuse_bad_numbers(table, arrow)
     return arrow
 
 
@@ -85,6 +87,7 @@ def row_groups(table: str, path: Path) -> Iterator[list[dict[str, Any]]]:
     with pq.ParquetFile(path) as file:
         for number in range(file.num_row_groups):
             group = file.read_row_group(number)
+            refuse_bad_numbers(table, group, path)
             names = group.column_names
             values = zip(*(_from_column(group[name]) for name in names), strict=True)
             yield [dict(zip(names, row, strict=True)) for row in values]

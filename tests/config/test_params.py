@@ -30,6 +30,18 @@ def complaint(tmp_path, text_change):
         (("i3: {start: i2}", "i3: {start: i9}"), ["loop.i3.start: 'i9' is none of base, i1, i2"]),
         (("i3: {start: i2}", "i3: {strat: i2}"), ["'loop.i3.strat'", "Did you mean 'start'?"]),
         (("i1: {start: base}", "i1: [base"), ["not valid YAML in line "]),
+        (("  alpha: 0.5", "  alpha: .nan"), ["distill.alpha = nan", "finite number"]),
+        (("learning_rate: 0.00002", "learning_rate: .inf"), ["distill.learning_rate = inf"]),
+        (("learning_rate: 0.00002", "learning_rate: 'nan'"), ["distill.learning_rate = 'nan'"]),
+        (("learning_rate: 0.00002", "learning_rate: 1e30"), ["less than or equal to 1000000000"]),
+        (("    options: {} ", "    options: {a: [.inf]} "), ["inf is no number that a setting"]),
+        (("rollout:\n  seed: 1", "rollout:\n  seed: -1"), ["rollout.seed = -1", "equal to 0"]),
+        (("batch_tokens: 4096", "batch_tokens: 1e30"), ["distill.batch_tokens = 1e+30"]),
+        (("success_drop: 0.2", "success_drop: 2"), ["guards.rollout.success_drop = 2"]),
+        (
+            ("  action: stop", "  action: halt"),
+            ["guards.action = 'halt'", "'stop', 'warn' or 'off'"],
+        ),
     ],
 )
 def test_complaints_name_the_key_and_what_is_allowed(tmp_path, change, parts):

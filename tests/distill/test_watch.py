@@ -10,7 +10,7 @@ from rosd_core.distill.targets import Objective
 from rosd_core.distill.train import train
 from rosd_core.distill.watch import Watch
 from rosd_core.errors import RosdError
-from rosd_core.guards import Guards
+from rosd_core.guards import FREE, Guards
 from tests.distill.test_train import OPTIMIZATION, UNSAVED, rows
 from tests.support import LOSS
 
@@ -40,7 +40,7 @@ def test_a_step_beyond_a_bound_is_reported_with_all_values(value):
     assert lines[0] == "training collapsed at step 7, learning rate 0.001, loss 0.25:"
     assert lines[2].split() == ["guards.distill.stale_kl", f"{value:g}", "1", "exceeded"]
     assert lines[3].split() == ["guards.distill.grad_norm", "2", "50"]
-    assert lines[-1] == "Last good: i2."
+    assert lines[-1] == f"Last good: i2. {FREE}"
 
 
 def test_warn_says_it_once_and_off_never(capsys):

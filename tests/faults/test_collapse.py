@@ -8,45 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from typer.testing import CliRunner
+from safetensors.torch import save_file
 
 from rosd_core.config.load import load_params
 from rosd_core.distill.optimizer_state import STATE_FILE
-from stages.cli import app
-from tests.support import ROOT, SMALL, run_stage, write_params
+from tests.faults.support import change_weights, rosd, settings
+from tests.support import ROOT, run_stage
 
 pytestmark = pytest.mark.stage
-
-
-def rosd(project, *args):
-    return CliRunner().invoke(app, [*args, "--params", str(project / "params.yaml")])
-
-
-def settings(project, **sections):
-    """Small params with these values changed, at the end of a loop of two iterations."""
-    loop = {"i1": {"start": "base"}, "i2": {"start": "i1"}}
-    write_params(
-        project, SMALL | {"loop": loop} | {k: SMALL.get(k, {}) | v for k, v in sections.items()}
-    )
-
-
-@pytest.fixture(scope="module")
-def scored(tmp_path_factory):
-    """A project whose first iteration is scored."""
-    folder = tmp_path_factory.mktemp("scored")
-    settings(folder)
-    shutil.copytree(ROOT / "models" / "base", folder / "models" / "base")
-    run_stage(folder, "prepare")
-    for stage in ("rollout", "reflect", "align", "score"):
-        run_stage(folder, stage, "i1")
-    return folder
-
-
-@pytest.fixture
-def copy_of_scored(scored, tmp_path):
-    shutil.copytree(scored, tmp_path / "project")
-    return tmp_path / "project"
 
 
 def published(project: Path) -> list[str]:
@@ -57,60 +26,54 @@ def published(project: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("rate", [0.3, 10])
-def test_a_learning_rate_that_destroys_the_model_is_stopped(copy_of_scored, rate):
-    settings(copy_of_scored, distill={"learning_rate": rate, "warmup_steps": 0})
-    done = rosd(copy_of_scored, "distill", "i1")
+def test_a_learning_rate_that_destroys_the_model_is_stopped(scored, rate):
+    settings(scored, distill={"learning_rate": rate, "warmup_steps": 0})
+    done = rosd(scored, "distill", "i1")
     assert done.exit_code == 1
     assert "rosd distill: training collapsed at step 1, learning rate" in done.stderr, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if "guards.distill.stale_kl" in line]
     assert line.split()[-2:] == ["1", "exceeded"]
     assert "the last good iteration is base (models/base)" in done.stderr
     assert f"Lower distill.learning_rate ({rate})" in done.stderr
-    assert published(copy_of_scored) == []
+    assert published(scored) == []
 
 
-def test_an_epoch_of_one_step_that_destroys_the_model_is_not_published(copy_of_scored):
+def test_an_epoch_of_one_step_that_destroys_the_model_is_not_published(scored):
     settings(
-        copy_of_scored,
+        scored,
         distill={"rows_per_step": 1000, "warmup_steps": 0, "learning_rate": 10},
     )
-    done = rosd(copy_of_scored, "distill", "i1")
+    done = rosd(scored, "distill", "i1")
     assert done.exit_code == 1
     assert "training collapsed at the last step" in done.stderr
-    assert published(copy_of_scored) == []
+    assert published(scored) == []
 
 
-def broken_copy(project: Path, change) -> None:
-    """models/i1: the base model with `change` applied to each of its weights."""
-    shutil.copytree(project / "models" / "base", project / "models" / "i1")
-    file = project / "models" / "i1" / "model.safetensors"
-    weights = {name: change(tensor) for name, tensor in load_file(file).items()}
-    save_file(weights, file, {"format": "pt"})
-
-
-def test_a_model_that_has_become_noise_is_stopped_when_it_samples(copy_of_scored):
-    settings(copy_of_scored)
-    broken_copy(copy_of_scored, torch.zeros_like)  # every id is as likely as any other: 1 in 576
-    done = rosd(copy_of_scored, "rollout", "i2")
+def test_a_model_that_has_become_noise_is_stopped_when_it_samples(scored):
+    settings(scored)
+    change_weights(
+        scored, "i1", lambda _, tensor: 0 * tensor
+    )  # every id is as likely as any other: 1 in 576
+    done = rosd(scored, "rollout", "i2")
     assert done.exit_code == 1
     assert "the samples of i2 look like those of a collapsed model" in done.stderr
     (line,) = [line for line in done.stderr.splitlines() if "guards.rollout.surprise " in line]
     assert line.split() == ["guards.rollout.surprise", f"{math.log(576):.4g}", "3", "exceeded"]
     assert "They are of models/i1; the last good iteration is base (models/base)." in done.stderr
     for action in ("warn", "off"):
-        settings(copy_of_scored, guards={"action": action})
-        done = rosd(copy_of_scored, "rollout", "i2")
+        settings(scored, guards={"action": action})
+        done = rosd(scored, "rollout", "i2")
         warned = "rosd rollout: the samples of i2 look like" in done.stderr
         assert (done.exit_code, warned) == (0, action == "warn")
 
 
-def test_a_collapse_that_distill_let_pass_is_stopped_when_it_samples(copy_of_scored):
+def test_a_collapse_that_distill_let_pass_is_stopped_when_it_samples(scored):
     distill = {"learning_rate": 0.3, "warmup_steps": 0, "rows_per_step": 1000}
-    settings(copy_of_scored, distill=distill, guards={"action": "off"})
-    done = rosd(copy_of_scored, "distill", "i1")
+    settings(scored, distill=distill, guards={"action": "off"})
+    done = rosd(scored, "distill", "i1")
     assert done.exit_code == 0, done.stderr
-    settings(copy_of_scored)
-    done = rosd(copy_of_scored, "rollout", "i2")
+    settings(scored)
+    done = rosd(scored, "rollout", "i2")
     assert done.exit_code == 1
     high = {line.split()[0] for line in done.stderr.splitlines() if line.endswith("exceeded")}
     assert {"guards.rollout.repetition", "guards.rollout.cut_off_rise"} <= high
@@ -122,45 +85,45 @@ def bounds(stage, **values):
     return shipped | {stage: shipped[stage] | values}
 
 
-def test_the_base_model_is_warned_of_but_not_stopped(copy_of_scored):
-    settings(copy_of_scored, guards=bounds("rollout", surprise=1e-4))
-    done = rosd(copy_of_scored, "rollout", "i1")
+def test_the_base_model_is_warned_of_but_not_stopped(scored):
+    settings(scored, guards=bounds("rollout", surprise=1e-4))
+    done = rosd(scored, "rollout", "i1")
     assert done.exit_code == 0, done.stderr
     assert "They are of the base model, so no training did this" in done.stderr
 
 
-def test_score_measures_and_bounds_the_distributions(copy_of_scored):
-    settings(copy_of_scored, guards=bounds("score", tail_mass=1e-9))
-    broken_copy(copy_of_scored, lambda tensor: tensor)  # not broken: the base itself
+def test_score_measures_and_bounds_the_distributions(scored):
+    settings(scored, guards=bounds("score", tail_mass=1e-9))
+    change_weights(scored, "i1", lambda _, tensor: tensor)  # not broken: the base itself
     for stage in ("rollout", "reflect", "align"):
-        run_stage(copy_of_scored, stage, "i2")
-    done = rosd(copy_of_scored, "score", "i2")
+        run_stage(scored, stage, "i2")
+    done = rosd(scored, "score", "i2")
     assert done.exit_code == 1
     assert "the distributions of i2 look like those of a collapsed model" in done.stderr
     high = [line.split()[0] for line in done.stderr.splitlines() if line.endswith("exceeded")]
     assert high == ["guards.score.tail_mass"]
-    metrics = json.loads((copy_of_scored / "metrics" / "score-i2.json").read_text())
+    metrics = json.loads((scored / "metrics" / "score-i2.json").read_text())
     assert metrics["base_kl"] == pytest.approx(0, abs=1e-5)
     assert 1e-9 < metrics["tail_mass"] < 1e-3 < metrics["student_entropy"] < 1
 
 
-def test_a_model_with_nan_weights_is_not_opened(copy_of_scored):
-    settings(copy_of_scored)
-    broken_copy(copy_of_scored, lambda tensor: torch.full_like(tensor, math.nan))
-    optimizer = copy_of_scored / "optimizers" / "i1" / STATE_FILE
+def test_a_model_with_nan_weights_is_not_opened(scored):
+    settings(scored)
+    change_weights(scored, "i1", lambda _, tensor: math.nan * tensor)
+    optimizer = scored / "optimizers" / "i1" / STATE_FILE
     for stage in ("rollout", "distill"):
         for table in ("rollouts", "scores"):
-            source = copy_of_scored / "iterations" / "i1" / f"{table}.parquet"
-            (copy_of_scored / "iterations" / "i2").mkdir(exist_ok=True)
-            shutil.copy(source, copy_of_scored / "iterations" / "i2" / source.name)
-        done = rosd(copy_of_scored, stage, "i2")
+            source = scored / "iterations" / "i1" / f"{table}.parquet"
+            (scored / "iterations" / "i2").mkdir(exist_ok=True)
+            shutil.copy(source, scored / "iterations" / "i2" / source.name)
+        done = rosd(scored, stage, "i2")
         assert done.exit_code == 1
         assert f"models{os.sep}i1: model.embed_tokens.weight (73728 of 73728 values)" in done.stderr
-    assert published(copy_of_scored) == ["i1"]
-    shutil.rmtree(copy_of_scored / "models" / "i1")
-    broken_copy(copy_of_scored, lambda tensor: tensor)
+    assert published(scored) == ["i1"]
+    shutil.rmtree(scored / "models" / "i1")
+    change_weights(scored, "i1", lambda _, tensor: tensor)
     optimizer.parent.mkdir(parents=True)
     save_file({"steps": torch.tensor(3), "exp_avg/x": torch.tensor([math.nan])}, optimizer)
-    done = rosd(copy_of_scored, "distill", "i2")
+    done = rosd(scored, "distill", "i2")
     assert done.exit_code == 1
     assert "optimizer.safetensors: exp_avg/x (1 of 1 values) is infinite" in done.stderr

@@ -2,6 +2,7 @@
 which a server goes wrong.
 """
 
+import math
 import socket
 import time
 from dataclasses import replace
@@ -171,6 +172,12 @@ def test_a_key_may_end_in_a_line_end(monkeypatch):
     client = server_client.Client(ServerSettings("http://127.0.0.1:9/v1/", None, 1, 1.0, 0, None))
     assert client.session.headers["Authorization"] == "Bearer secret"
     assert client.url == "http://127.0.0.1:9"
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf, 0.5])
+def test_a_log_probability_that_is_none(folder, value):
+    match = rf"row r0: the log-probability of sampled token \d+ is {value} \(logprobs\)"
+    refused(folder, Faults(logprob=value), match, bound=None)
 
 
 def test_no_token_ids(folder):
