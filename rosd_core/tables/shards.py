@@ -7,11 +7,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow.parquet as pq
 
 from rosd_core.errors import RosdError
 from rosd_core.tables.atomic import Publication, replacing
 from rosd_core.tables.io import file_format, to_arrow
+from rosd_core.tables.keys import KEYS, refuse_duplicates
+from rosd_core.tables.parquet import as_frame
 from rosd_core.tables.progress import Progress
 from rosd_core.tables.schemas import SCHEMAS
 from rosd_core.workers.pool import Opened, Workers, results
@@ -38,7 +41,7 @@ def write_shards(
             f"{path}: nothing to do: no row is eligible. "
             "Look at the status columns of the table before."
         )
-    progress, written = Progress(table), 0
+    progress, written, keys = Progress(table), 0, []
     shards = [items[start : start + size] for start in range(0, len(items), size)]
     done = results(opened, shards, workers, progress.report)
     with closing(done), replacing(path, together) as temporary:
@@ -48,9 +51,11 @@ def write_shards(
                 rows = to_arrow(table, next(done))
                 writer.write_table(rows)
                 written += rows.num_rows
+                keys.append(as_frame(rows.select(KEYS[table])))
                 progress.shard_done(written)
         if written == 0:
             raise RosdError(
                 f"{path}: no row was written. Look at the status columns of the table before."
             )
+        refuse_duplicates(pl.concat(keys), KEYS[table], str(path))
     return path if together is None else temporary
