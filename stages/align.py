@@ -13,6 +13,7 @@ from rosd_core.pocket.oracle import known_errors
 from rosd_core.tables.atomic import write_json
 from rosd_core.tables.io import join_rows, read_table, write_table
 from rosd_core.tables.publish import publishing
+from rosd_core.tables.references import check_reflections, check_rollouts
 from stages.paths import Paths, start_of
 
 
@@ -21,6 +22,8 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     problems = read_table("problems", paths.problems)
     rollouts = read_table("rollouts", paths.table("rollouts", iteration))
     reflections = read_table("reflections", paths.table("reflections", iteration))
+    check_rollouts(rollouts, problems, paths.table("rollouts", iteration))
+    check_reflections(reflections, rollouts, paths.table("reflections", iteration))
     token_map = TokenMap.of_folder(paths.model_folder(start_of(params, iteration)))
     settings = AlignSettings(**params.align.values_for(AlignSettings))
     groups = groups_of(problems, rollouts)

@@ -35,9 +35,10 @@ from rosd_core.models.student import open_student, save_student
 from rosd_core.prompts.chat import pad_id
 from rosd_core.seeds import row_seed
 from rosd_core.tables.atomic import replacing_folder, write_json
-from rosd_core.tables.io import read_table, row_groups, write_csv
+from rosd_core.tables.io import row_groups, write_csv
 from rosd_core.tables.progress import Progress, report_steps, silent
 from rosd_core.tables.publish import publishing
+from rosd_core.tables.references import checked_scores
 from stages.guards import distill_guards
 from stages.kept import kept
 from stages.paths import Paths, set_threads, start_of
@@ -50,7 +51,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     key = start_of(params, iteration)
     start, base = paths.model_folder(key), paths.model_folder("base")
     table, seed = paths.table("scores", iteration), row_seed(p.seed, "order", iteration)
-    told = read_table("scores", table, ["status", "teacher"])
+    told = checked_scores(table, ["status", "teacher"])
     refuse_unscored(status := Counter(told["status"]), p.loss)
     shares = teacher_shares(paths.teacher(s.teacher), base, start, s.trust_region_mix)
     pad = pad_id(tokenizer := load_tokenizer(start))

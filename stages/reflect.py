@@ -33,6 +33,7 @@ from rosd_core.tables.hashing import fingerprint
 from rosd_core.tables.io import read_table, write_table
 from rosd_core.tables.progress import Report
 from rosd_core.tables.publish import publishing
+from rosd_core.tables.references import check_rollouts
 from rosd_core.tables.row_types import ReflectionRow
 from rosd_core.tables.shards import write_shards
 from rosd_core.tables.user_file import read_user_file
@@ -50,6 +51,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     folder = reflector_folder(params, paths, iteration)
     problems = read_table("problems", paths.problems)
     rollouts = read_table("rollouts", paths.table("rollouts", iteration))
+    check_rollouts(rollouts, problems, paths.table("rollouts", iteration))
     peers = choose_peers(rollouts, p.seed, p.enabled, p.peer)
     peers = use_references(peers, problems, p.no_success)
     tasks, rows = [], []

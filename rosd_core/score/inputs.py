@@ -13,6 +13,7 @@ from rosd_core.prompts.fit import FittedPrompt, PromptBuilder
 from rosd_core.score.contexts import KnownRow, teacher_prompt
 from rosd_core.tables.hashing import fingerprint
 from rosd_core.tables.io import join_rows, read_rows, read_table
+from rosd_core.tables.references import check_alignment
 from rosd_core.tables.row_types import ScoreInput
 
 STATUS_COLUMNS = [
@@ -89,6 +90,8 @@ class InputReader:
         rows = {name: read_rows(name, file, ids) for name, file in self.files.items()}
         peer_ids = rows["reflections"]["peer_id"].drop_nulls().to_list()
         peers = read_rows("rollouts", self.files["rollouts"], peer_ids)
+        for alignment, rollout in join_rows(rows["alignments"], rows["rollouts"]):
+            check_alignment(alignment, rollout, self.files["alignments"])
         return score_inputs(self.problems, **rows, peers=peers, builder=self.builder)
 
 

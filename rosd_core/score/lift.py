@@ -21,6 +21,7 @@ import polars as pl
 
 from rosd_core.errors import RosdError
 from rosd_core.resampling import percentile_interval, resampled_means
+from rosd_core.tables.parquet import frames
 from rosd_core.tables.row_types import ScoreRow
 
 RESAMPLES = 2000
@@ -32,9 +33,9 @@ def read_gains(scores: Path) -> pl.DataFrame:
     """problem_id, kind (correct | wrong) and gain of every scored row; only these are in memory."""
     gain = pl.col("teacher_logp").list.sum() - pl.col("student_logp").list.sum()
     tokens = pl.col("teacher_logp").list.len()
-    rows = pl.scan_parquet(scores).filter(tokens > 0)
-    gains = rows.select("problem_id", "kind", (gain / tokens).alias("gain"))
-    return gains.collect(engine="streaming")
+    columns = ["problem_id", "kind", "teacher_logp", "student_logp"]
+    kept = ("problem_id", "kind", (gain / tokens).alias("gain"))
+    return pl.concat(part.filter(tokens > 0).select(*kept) for part in frames(scores, columns))
 
 
 def lift_policy(contexts: Iterable[str | None], policy: str) -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import polars as pl
 
+from rosd_core.tables.parquet import frames
+
 COLUMNS = ("divergence", "student_entropy")
 
 TokenMeans = dict[str, dict[str, float | None]]
@@ -22,15 +24,17 @@ def token_means(scores: Path) -> TokenMeans:
     Memory holds a few numbers per row. Sums over rows are exact, so that the order in which rows
     stream does not show.
     """
-    rows = pl.scan_parquet(scores).filter(pl.col("divergence").list.len() > 0)
+    scored = pl.col("divergence").list.len() > 0
     values = {column: pl.col(column).cast(pl.List(pl.Float64)) for column in COLUMNS}
-    table = rows.select(
+    kept = (
         "kind",
         pl.col("divergence").list.len().alias("tokens"),
         (pl.col("positions").list.first() == 0).alias("has_first"),  # positions are ascending
         *(value.list.sum().alias(column) for column, value in values.items()),
         *(value.list.first().alias(f"first/{column}") for column, value in values.items()),
-    ).collect(engine="streaming")
+    )
+    parts = frames(scores, ["kind", "positions", *COLUMNS])
+    table = pl.concat(part.filter(scored).select(*kept) for part in parts)
     first, means = table.filter("has_first"), {}
     means["first"] = {c: _mean(first[f"first/{c}"], len(first)) for c in COLUMNS}
     for kind in ("wrong", "correct"):

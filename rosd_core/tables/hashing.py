@@ -5,19 +5,16 @@ from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from rosd_core.errors import RosdError
+from rosd_core.tables.parquet import verified
 
 
 def table_hash(path: Path) -> str:
     """SHA-256 over the table's columns as one arrow stream: names, types and values, but neither
     units nor descriptions.
     """
-    try:
-        table = pq.read_table(path).combine_chunks()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise RosdError(f"{path}: cannot be read: {error}") from None
+    with verified(path) as file:
+        table = file.read().combine_chunks()
     table = table.cast(pa.schema([pa.field(f.name, f.type, f.nullable) for f in table.schema]))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:

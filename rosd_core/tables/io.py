@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 from rosd_core.errors import RosdError
 from rosd_core.tables.atomic import Publication, replacing
 from rosd_core.tables.finite import refuse_bad_numbers
+from rosd_core.tables.keys import KEYS, refuse_duplicates
+from rosd_core.tables.parquet import as_frame, read_frame, read_where, verified
 from rosd_core.tables.schemas import SCHEMAS
 
 ROW_GROUP = 4096
@@ -83,8 +85,8 @@ def row_groups(table: str, path: Path) -> Iterator[list[dict[str, Any]]]:
     """The rows of a table, one row group at a time, which is all that memory holds. Lists of floats
     come as arrays.
     """
-    check_schema(table, path)
-    with pq.ParquetFile(path) as file:
+    read_table(table, path, KEYS[table])
+    with verified(path) as file:
         for number in range(file.num_row_groups):
             group = file.read_row_group(number)
             refuse_bad_numbers(table, group, path)
@@ -107,9 +109,9 @@ def file_format(table: str) -> dict[str, Any]:
     others = [name for name, is_float in leaves if not is_float]
     return {
         "compression": "zstd",
-        "write_page_checksum": True,
         "use_byte_stream_split": floats,
         "use_dictionary": others,
+        "write_page_checksum": True,
     }
 
 
@@ -123,6 +125,7 @@ def write_table(
     until `together` is published.
     """
     arrow = to_arrow(table, rows)
+    refuse_duplicates(as_frame(arrow.select(KEYS[table])), KEYS[table], str(path))
     with replacing(path, together) as temporary:
         pq.write_table(arrow, temporary, row_group_size=ROW_GROUP, **file_format(table))
     return path if together is None else temporary
@@ -131,10 +134,8 @@ def write_table(
 def check_schema(table: str, path: Path) -> None:
     """Refuse a missing file, a file that is not Parquet and columns other than the schema's."""
     _refuse_missing(path, "table")
-    try:
-        found = pq.read_schema(path)
-    except pa.ArrowInvalid:
-        raise RosdError(f"{path}: not a Parquet file. Delete it and run `dvc repro`.") from None
+    with verified(path) as file:
+        found = file.schema_arrow
     schema, see = SCHEMAS[table], f"(see `rosd schema {table}`)"
     for name in schema.names:
         if name not in found.names:
@@ -157,21 +158,22 @@ def _refuse_missing(path: Path, what: str) -> None:
 
 
 def read_table(table: str, path: Path, columns: list[str] | None = None) -> pl.DataFrame:
-    """A table (or some of its columns) as a polars frame, refused where it does not match its
-    schema or holds no row.
+    """A table (or some of its columns) as a polars frame, refused where it is damaged, does not
+    match its schema, holds no row, or two with the same key.
     """
     check_schema(table, path)
-    frame = pl.read_parquet(path, columns=columns)
+    key = KEYS[table]
+    frame = read_frame(path, columns and list(dict.fromkeys([*columns, *key])))
     if frame.is_empty():
         raise RosdError(f"{path}: the table has no rows, so there is nothing for this stage to do.")
-    return frame
+    refuse_duplicates(frame, key, str(path))
+    return frame.select(columns) if columns else frame
 
 
 def read_rows(table: str, path: Path, ids: Sequence[str]) -> pl.DataFrame:
     """The rows with these rollout ids, in the order of the table; others are not kept in memory."""
     check_schema(table, path)
-    wanted = pl.col("rollout_id").is_in(list(ids))
-    return pl.scan_parquet(path).filter(wanted).collect(engine="streaming")
+    return read_where(path, "rollout_id", ids)
 
 
 def join_rows(left: pl.DataFrame, right: pl.DataFrame) -> list[tuple[Any, Any]]:

@@ -7,12 +7,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rosd_core.errors import RosdError
 from rosd_core.tables.atomic import Publication, replacing
 from rosd_core.tables.io import file_format, to_arrow
+from rosd_core.tables.keys import KEYS, refuse_duplicates
+from rosd_core.tables.parquet import as_frame
 from rosd_core.tables.progress import Progress
 from rosd_core.tables.schemas import SCHEMAS
 from rosd_core.workers.pool import Opened, Workers, results
@@ -42,7 +45,7 @@ def write_shards(
             f"{path}: nothing to do: no row is eligible. "
             "Look at the status columns of the table before."
         )
-    progress, written = Progress(table), 0
+    progress, written, keys = Progress(table), 0, []
     shards = [items[start : start + size] for start in range(0, len(items), size)]
     files = [kept / f"shard-{number:06d}.parquet" for number in range(1, len(shards) + 1)]
     missing = [n for n, file in enumerate(files) if read_shard(table, file) is None]
@@ -64,10 +67,12 @@ def write_shards(
                     assert rows is not None
                 writer.write_table(rows)
                 written += rows.num_rows
+                keys.append(as_frame(rows.select(KEYS[table])))
         if written == 0:
             raise RosdError(
                 f"{path}: no row was written. Look at the status columns of the table before."
             )
+        refuse_duplicates(pl.concat(keys), KEYS[table], str(path))
     return path if together is None else temporary
 
 

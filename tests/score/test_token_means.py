@@ -7,9 +7,9 @@ from rosd_core.score.token_means import token_means
 from rosd_core.tables.io import write_table
 
 
-def row(kind, positions, divergence, entropy):
+def row(kind, positions, divergence, entropy, sample=0):
     given = {
-        "rollout_id": "p/0", "problem_id": "p", "kind": kind, "prompt_ids": [1],
+        "rollout_id": f"p/{sample}", "problem_id": "p", "kind": kind, "prompt_ids": [1],
         "teacher_prompt_ids": [1], "shortened": None, "response_ids": [5, 6, 7],
         "positions": positions, "behaviour_logp": [-1.0] * len(positions), "weight": 1.0,
         "student_logp": [-1.0] * len(positions), "policy": "all",
@@ -21,9 +21,9 @@ def row(kind, positions, divergence, entropy):
 def test_the_means_are_over_tokens(tmp_path):
     rows = [
         row("wrong", [0, 1, 2], [0.5, 0.25, 0.0], [1.0, 2.0, 3.0]),
-        row("wrong", [2], [1.25], [6.0]),
-        row("correct", [0, 2], [0.25, 0.25], [0.5, 0.0]),
-        row("correct", [1, 2], [], []),  # not scored: no teacher, or it runs in distill
+        row("wrong", [2], [1.25], [6.0], 1),
+        row("correct", [0, 2], [0.25, 0.25], [0.5, 0.0], 2),
+        row("correct", [1, 2], [], [], 3),  # not scored: no teacher, or it runs in distill
     ]
     write_table("scores", rows, tmp_path / "scores.parquet")
     assert token_means(tmp_path / "scores.parquet") == {

@@ -131,3 +131,15 @@ def test_rows_without_partner_are_refused():
     left = pl.DataFrame({"rollout_id": ["a", "b"]})
     with pytest.raises(RosdError, match="rollout b"):
         join_rows(left, left.head(1))
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path):
+    path, twice = tmp_path / "problems.parquet", [ROW, ROW | {"answer": "3"}]
+    with pytest.raises(RosdError, match=r"problems.parquet: problem_id p is there twice"):
+        write_table("problems", twice, path)
+    with pytest.raises(RosdError, match="problem_id p is there twice"):
+        write_shards("problems", path, twice, 1, lambda report: lambda shard: shard, Workers())
+    assert not path.exists()
+    pq.write_table(to_arrow("problems", twice), path)
+    with pytest.raises(RosdError, match="problem_id p is there twice"):
+        read_table("problems", path, ["answer"])
