@@ -45,35 +45,47 @@ def write_shards(
             f"{path}: nothing to do: no row is eligible. "
             "Look at the status columns of the table before."
         )
-    progress, written, keys = Progress(table), 0, []
     shards = [items[start : start + size] for start in range(0, len(items), size)]
+    keys = []
+    with closing(_tables(table, shards, kept, opened, workers)) as tables:
+        with replacing(path, together) as temporary:
+            with pq.ParquetWriter(temporary, SCHEMAS[table], **file_format(table)) as writer:
+                for rows in tables:
+                    writer.write_table(rows)
+                    keys.append(as_frame(rows.select(KEYS[table])))
+            found = pl.concat(keys)
+            if found.is_empty():
+                raise RosdError(
+                    f"{path}: no row was written. Look at the status columns of the table before."
+                )
+            refuse_duplicates(found, KEYS[table], str(path))
+    return path if together is None else temporary
+
+
+def _tables(
+    table: str, shards: Sequence[Sequence[Any]], kept: Path, opened: Opened, workers: Workers
+) -> Generator[pa.Table, None, None]:
+    """The rows of every shard, in order: read where they are kept, else worked on and kept."""
     files = [kept / f"shard-{number:06d}.parquet" for number in range(1, len(shards) + 1)]
     missing = [n for n, file in enumerate(files) if read_shard(table, file) is None]
-    work = [shards[n] for n in missing]
+    progress, written, items = Progress(table), 0, sum(map(len, shards))
     if len(missing) < len(files):
         progress.kept(len(files) - len(missing), len(files), "shards")
+    work = [shards[n] for n in missing]
     done = results(opened, work, workers, progress.report) if work else _nothing()
-    with closing(done), replacing(path, together) as temporary:
-        with pq.ParquetWriter(temporary, SCHEMAS[table], **file_format(table)) as writer:
-            for number, file in enumerate(files):
-                if number in missing:
-                    progress.shard(number + 1, size, len(items))
-                    rows = to_arrow(table, next(done))
-                    with replacing(file) as part:
-                        pq.write_table(rows, part, **file_format(table))
-                    progress.shard_done(written + rows.num_rows)
-                else:
-                    rows = read_shard(table, file)
-                    assert rows is not None
-                writer.write_table(rows)
-                written += rows.num_rows
-                keys.append(as_frame(rows.select(KEYS[table])))
-        if written == 0:
-            raise RosdError(
-                f"{path}: no row was written. Look at the status columns of the table before."
-            )
-        refuse_duplicates(pl.concat(keys), KEYS[table], str(path))
-    return path if together is None else temporary
+    with closing(done):
+        for number, file in enumerate(files):
+            if number in missing:
+                progress.shard(number + 1, len(shards[0]), items)
+                rows = to_arrow(table, next(done))
+                with replacing(file) as part:
+                    pq.write_table(rows, part, **file_format(table))
+                progress.shard_done(written + rows.num_rows)
+            else:
+                rows = read_shard(table, file)
+                assert rows is not None
+            written += rows.num_rows
+            yield rows
 
 
 def read_shard(table: str, file: Path) -> pa.Table | None:

@@ -138,7 +138,8 @@ def test_a_key_that_is_there_twice_is_refused(tmp_path):
     with pytest.raises(RosdError, match=r"problems.parquet: problem_id p is there twice"):
         write_table("problems", twice, path)
     with pytest.raises(RosdError, match="problem_id p is there twice"):
-        write_shards("problems", path, twice, 1, lambda report: lambda shard: shard, Workers())
+        kept = tmp_path / "kept"
+        write_shards("problems", path, twice, 1, lambda report: lambda s: s, Workers(), kept)
     assert not path.exists()
     pq.write_table(to_arrow("problems", twice), path)
     with pytest.raises(RosdError, match="problem_id p is there twice"):
