@@ -8,7 +8,7 @@ TEST_STAMP := $(VENV)/.test-installed
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: run install smollm2 smollm2-taught study test test-fast test-slow test-vllm check format plan hashes lock clean help
+.PHONY: run install smollm2 smollm2-taught study chaos test test-fast test-slow test-vllm check format plan hashes lock clean help
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  /'
@@ -72,6 +72,9 @@ $(VLLM_STAMP): pyproject.toml
 
 test-vllm: $(VLLM_STAMP)  ## the tests against vLLM, in process and as a server (CPU build, own environment)
 	timeout --kill-after=30 1500 $(VLLM_VENV)/bin/pytest -m vllm tests/engines
+
+chaos: $(TEST_STAMP)   ## kill stages at 100 random moments; every file has to be that of an undisturbed run
+	$(BIN)/python benchmarks/chaos.py --kills 100 --dvc 10
 
 check: $(TEST_STAMP)  ## format, lint and types
 	$(BIN)/ruff format --check .

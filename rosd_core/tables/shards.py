@@ -47,18 +47,18 @@ def write_shards(
         )
     shards = [items[start : start + size] for start in range(0, len(items), size)]
     keys = []
-    with closing(_tables(table, shards, kept, opened, workers)) as tables:
-        with replacing(path, together) as temporary:
-            with pq.ParquetWriter(temporary, SCHEMAS[table], **file_format(table)) as writer:
-                for rows in tables:
-                    writer.write_table(rows)
-                    keys.append(as_frame(rows.select(KEYS[table])))
-            found = pl.concat(keys)
-            if found.is_empty():
-                raise RosdError(
-                    f"{path}: no row was written. Look at the status columns of the table before."
-                )
-            refuse_duplicates(found, KEYS[table], str(path))
+    tables = _tables(table, shards, kept, opened, workers)
+    with closing(tables), replacing(path, together) as temporary:
+        with pq.ParquetWriter(temporary, SCHEMAS[table], **file_format(table)) as writer:
+            for rows in tables:
+                writer.write_table(rows)
+                keys.append(as_frame(rows.select(KEYS[table])))
+        found = pl.concat(keys)
+        if found.is_empty():
+            raise RosdError(
+                f"{path}: no row was written. Look at the status columns of the table before."
+            )
+        refuse_duplicates(found, KEYS[table], str(path))
     return path if together is None else temporary
 
 
