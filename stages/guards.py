@@ -19,7 +19,7 @@ def distill_guards(params: Params, iteration: str) -> Guards:
     """Of the training of an iteration: where they stop it, the model it started from stands."""
     start, rate = start_of(params, iteration), params.distill.learning_rate
     advice = (
-        f"Nothing was written for {iteration}; the last good iteration is {start} "
+        f"A stop writes nothing of {iteration}; the last good iteration is {start} "
         f"(models/{start}). Lower distill.learning_rate ({rate:g}), for example by a factor of 10, "
         f"and run `dvc repro`, or `rosd distill {iteration}`."
     )

@@ -18,6 +18,7 @@ import torch
 from transformers import PreTrainedModel
 
 from rosd_core.distill.checkpoint import last_save
+from rosd_core.errors import RosdError
 from rosd_core.forward.packing import can_pack, packed_attention
 from rosd_core.pocket.checkpoint import Progress, restore, save
 from rosd_core.pocket.course import Course
@@ -91,13 +92,20 @@ def _step(
     teaching: Teaching,
     pad: int,
 ) -> float:
-    """One optimizer step; its mean loss per token. Dropout depends on its number."""
+    """One optimizer step; its mean loss per token. Dropout depends on its number. Raises RosdError
+    where loss or gradient is not finite.
+    """
     model.train()
     torch.manual_seed(row_seed(course.seed, "step", number))
     group = optimizer.param_groups[0]
     group["lr"] = course.rate(number)
     loss = backward(model, rows, pad, teaching.batch_tokens, teaching.autocast)
-    torch.nn.utils.clip_grad_norm_(group["params"], teaching.grad_clip)
+    norm = torch.nn.utils.clip_grad_norm_(group["params"], teaching.grad_clip).item()
+    if not math.isfinite(loss + norm):
+        raise RosdError(
+            f"training diverged at step {number}: loss {loss:g}, gradient norm {norm:g}. Lower the "
+            "learning rates in finetune.phases, and run it again without its saves."
+        )
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return loss

@@ -1,5 +1,6 @@
 """Teaching a pretrained model: the loss, the measurement, the course, and stops at any moment."""
 
+import copy
 import json
 import math
 import re
@@ -18,6 +19,7 @@ from rosd_core.pocket.lessons import Lesson
 from rosd_core.pocket.measure import Exam, idea_pairs, measure, set_exam
 from rosd_core.pocket.recipe import Phase
 from rosd_core.pocket.reply_loss import backward, read_rows, share_start
+from rosd_core.pocket.teach import Teaching, teach
 from tests.support import PROMPTS
 
 FORGET = {"carry": 0.45, "borrow": 0.45, "regroup": 0.5}
@@ -76,6 +78,19 @@ def test_the_loss_is_that_of_every_row_alone(tiny, tokenizer):
 def read_rows_of(model, rows, batch_tokens=200):
     with packed_attention(model):
         return read_rows(model, rows, 0, batch_tokens, "none")
+
+
+def test_a_step_that_diverges_stops_before_the_weights_move(tiny, tmp_path):
+    model = copy.deepcopy(tiny)
+    with torch.no_grad():
+        model.model.norm.weight.fill_(math.nan)
+    before = model.lm_head.weight.clone()
+    rows, exam = [Encoded([1, 2], [3, 4], [0, 1])], Exam({}, [], [])
+    teaching = Teaching((0.9, 0.98), 0.0, 1.0, 100, "none", 1, 1, {})
+    with pytest.raises(RosdError, match="diverged at step 0: loss nan, gradient norm nan"):
+        teach(model, COURSE, lambda _: rows, exam, teaching, 0, tmp_path, {})
+    assert torch.equal(model.lm_head.weight, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ideas_are_asked_at_the_first_error(tokenizer):
