@@ -69,7 +69,7 @@ def cases(paths: Paths, iteration: str) -> dict[str, list[Case]]:
     found: dict[str, list[Case]] = {"quote": [], "true error": []}
     for scored, rollout in pairs:
         name, text = scored["rollout_id"], rollout["response"]
-        quotes = find_quotes(reflected[name], text, params.align.fuzzy_threshold)
+        quotes, _ = find_quotes(reflected[name], text, params.align.fuzzy_threshold)
         starts = [
             (q["char_start"], q["char_end"])
             for q in quotes

@@ -1,16 +1,27 @@
 """How cleanly a piece is cut out of a text: at lines, at sentences, at words or within a word."""
 
 import re
+from collections.abc import Iterator
 
 from rapidfuzz import fuzz
 
-from rosd_core.align.fold import Span, fold
+from rosd_core.align.effort import COMPARED
+from rosd_core.align.fold import Span, fold, fold_once
 
 WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+")  # or a number
 CUT = 3  # the worst rank: a word or number is cut
 SHORTEST_LINE = 4  # folded characters: a shorter line at the edge of a match is not its own
+LONGEST_WORD = 1000  # characters by which a span grows to whole words
 ALIKE = 75  # least similarity (0..100) of a line and the part of the quote that copies it
 _CLOSING = " \t\r\n.,;:!?)]}*\"'\u2019\u201d"
+
+
+def occurrences(part: str, text: str) -> Iterator[int]:
+    """Starts of all occurrences of a part that is not empty, overlapping ones too."""
+    at = text.find(part)
+    while at >= 0:
+        yield at
+        at = text.find(part, at + 1)
 
 
 def splits_word(text: str, at: int) -> bool:
@@ -51,9 +62,10 @@ def whole_words(text: str, start: int, end: int) -> Span:
     """The span grown to whole words and numbers, without white space at its edges."""
     while start < end and text[start].isspace():
         start += 1
-    while start > 0 and splits_word(text, start):
+    first, last = max(0, start - LONGEST_WORD), min(len(text), end + LONGEST_WORD)
+    while start > first and splits_word(text, start):
         start -= 1
-    while end < len(text) and splits_word(text, end):
+    while end < last and splits_word(text, end):
         end += 1
     return start, end
 
@@ -63,9 +75,9 @@ def own_edges(quote: str, response: str, start: int, end: int) -> Span:
     only one line, and punctuation at its start.
     """
     if "\n" not in quote.strip():
-        wanted, lines, at = fold(quote).text, [], start
+        wanted, lines, at = fold_once(quote).text[:COMPARED], [], start
         for line in response[start:end].split("\n"):
-            words = fold(line).text
+            words = fold(line).text[:COMPARED] if line else ""
             alike = fuzz.partial_ratio(words, wanted) if len(words) >= SHORTEST_LINE else 0
             lines.append((alike >= ALIKE, len(line), at, at + len(line)))
             at += len(line) + 1

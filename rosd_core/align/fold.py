@@ -69,7 +69,7 @@ def _clusters(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         at = after
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=65_536)
 def _plain(letter: str) -> str:
     """A character that is no ASCII: the sign that it stands for, the name of a Greek letter, or its
     compatibility form in lower case.
@@ -81,6 +81,7 @@ def _plain(letter: str) -> str:
     return raised + "".join(SIGNS.get(form) or _greek(form) or form for form in forms)
 
 
+@lru_cache(maxsize=65_536)
 def _greek(letter: str) -> str | None:
     name = unicodedata.name(letter, "")
     if name == "GREEK SMALL LETTER LAMDA":
@@ -158,7 +159,9 @@ def fold(text: str, annotations: bool = False, spaces: bool = False) -> Folded:
     return Folded("".join(out.pieces), out.starts, out.ends)
 
 
-@lru_cache(maxsize=4)
-def fold_once(response: str, annotations: bool = False, spaces: bool = False) -> Folded:
-    """`fold` of a response, kept while its quotes are searched one after the other."""
-    return fold(response, annotations, spaces)
+@lru_cache(maxsize=8)
+def fold_once(text: str, annotations: bool = False, spaces: bool = False) -> Folded:
+    """`fold` of a response, kept while its quotes are searched one after the other, or of a quote
+    that is searched in several ways.
+    """
+    return fold(text, annotations, spaces)

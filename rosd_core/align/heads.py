@@ -7,16 +7,20 @@ the quote starts; where it ends is uncertain.
 
 import re
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
-from rosd_core.align.cuts import WORD, cut_rank, splits_word
-from rosd_core.align.fold import Folded, Span, fold, fold_once
+from rosd_core.align.cuts import WORD, cut_rank, occurrences, splits_word
+from rosd_core.align.fold import Folded, Span, fold_once
 from rosd_core.align.variants import label_length
 
 SEED = 6  # folded characters that the quote and the response share where a copy goes on
 LEFT_OUT = 400  # folded characters that a quote may leave out at one place
 ADDED = 24  # folded characters that a quote may add at one place
-PLACES = 8  # places of the head that are looked at
+LONGEST = 2000  # folded characters of a quote that are followed
+PLACES = 8  # places of the head that are taken
+TRIED = 64  # and that are looked at
 
 SHORTEST = 12  # folded characters of a head, and its words; a line as a whole may be shorter
 FEWEST_WORDS = 3
@@ -86,14 +90,14 @@ def _longest_head(wanted: str, there: str) -> int:
     return bisect_right(range(1, len(wanted) + 1), False, key=lambda n: wanted[:n] not in there)
 
 
-def _accepted(raw: str, quote: Folded, response: str, there: Folded, at: int, size: int) -> int:
+def _accepted(
+    raw: str, quote: Folded, response: str, there: Folded, at: int, sizes: Sequence[int]
+) -> int:
     """Where the copy that starts at the folded character `at` ends in the folded response, 0 where
-    its head says too little.
+    its head says too little. `sizes` of the head end no word of the quote too early, the largest is
+    the first.
     """
-    while size > 1 and (
-        splits_word(raw, quote.ends[size - 1]) or splits_word(response, there.ends[at + size - 1])
-    ):
-        size -= 1
+    size = next((n for n in sizes if not splits_word(response, there.ends[at + n - 1])), 1)
     if opened := _OPEN_LABEL.search(raw, max(0, quote.ends[size - 1] - 20), quote.ends[size - 1]):
         size = bisect_left(quote.ends, opened.start() + 1)
     start, end = there.original(at, at + size) if size > 1 else (0, 0)
@@ -120,13 +124,16 @@ def head_places(raw: str, response: str) -> list[Span]:
     """Where the copy of a quote starts whose first words alone are in the response as written, and
     where the last words of it end that were found again.
     """
-    quote, there = fold(raw), fold_once(response)
+    quote, there = fold_once(raw), fold_once(response)
+    if len(quote.text) > LONGEST:
+        raw = raw[: quote.ends[LONGEST - 1]]
+        quote = Folded(quote.text[:LONGEST], quote.starts[:LONGEST], quote.ends[:LONGEST])
     size = _longest_head(quote.text, there.text)
     if size < SHORTEST_LINE:
         return []
-    spans, at = [], there.text.find(quote.text[:size])
-    while at >= 0 and len(spans) < PLACES:
-        if end := _accepted(raw, quote, response, there, at, size):
+    sizes = [n for n in range(size, 1, -1) if not splits_word(raw, quote.ends[n - 1])]
+    spans = []
+    for at in islice(occurrences(quote.text[:size], there.text), TRIED):
+        if end := _accepted(raw, quote, response, there, at, sizes):
             spans.append(there.original(at, end))
-        at = there.text.find(quote.text[:size], at + 1)
-    return spans
+    return spans[:PLACES]

@@ -50,6 +50,7 @@ def _quote_metrics(wrong: Sequence[AlignmentRow]) -> dict[str, float | None]:
     return {
         "quotes": len(quotes),
         **{f"quote_{match}": sum(q["match"] == match for q in quotes) for match in MATCHES},
+        "quotes_cut": sum(r["quotes_cut"] for r in wrong),
         "quote_ambiguous_share": _share(sum(q["candidates"] > 1 for q in found), len(found)),
     }
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rosd_core.align.contexts import needs_place
+from rosd_core.align.effort import LETTERS, Effort
 from rosd_core.align.eligibility import AlignSettings, eligibility
 from rosd_core.align.find_quote import FoundQuote, find_quote
 from rosd_core.align.mask import (
@@ -53,8 +54,8 @@ def align_row(
         return _supervise(row, context, range(len(spans_T2)), skipped, whole)
     if not reflection["quotes"] and (placed or settings.fallback != "divergence"):
         return _skip(row, reflection["skip_reason"] or reflection["status"])
-    quotes = find_quotes(reflection, rollout["response"], settings.fuzzy_threshold)
-    row["quotes"] = quotes or None
+    quotes, cut = find_quotes(reflection, rollout["response"], settings.fuzzy_threshold)
+    row["quotes"], row["quotes_cut"] = quotes or None, cut
     errors = _supervised_spans(row, rollout["response"])
     found = bool(quotes) and quotes[0]["match"] != "none"
     if placed and not found:
@@ -87,6 +88,7 @@ def _new_row(
         "kind": reflection["kind"],
         "teacher_context": None,
         "quotes": None,
+        "quotes_cut": 0,
         "positions": [],
         "first_token": None,
         "response_tokens": tokens,
@@ -113,11 +115,20 @@ def _supervise(
     return row
 
 
-def find_quotes(reflection: ReflectionRow, response: str, threshold: float) -> list[QuotePlace]:
-    """Every quote of a reflection with its place in the response."""
+def find_quotes(
+    reflection: ReflectionRow, response: str, threshold: float
+) -> tuple[list[QuotePlace], int]:
+    """Every quote of a reflection with its place in the response, and of how many the fuzzy search
+    was cut short.
+    """
     quotes = reflection["quotes"] or []
     rest = without_quotes(reflection["raw"] or "", quotes)
-    return [_place(quote, find_quote(quote, response, rest, threshold)) for quote in quotes]
+    places, left, cut = [], LETTERS, 0
+    for quote in quotes:
+        effort = Effort(left)
+        places.append(_place(quote, find_quote(quote, response, rest, threshold, effort)))
+        left, cut = effort.letters, cut + effort.cut
+    return places, cut
 
 
 def _place(quote: str, found: FoundQuote | None) -> QuotePlace:

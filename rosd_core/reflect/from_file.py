@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from rosd_core.errors import RosdError
-from rosd_core.reflect.parse import format_reflection
+from rosd_core.reflect.parse import first_quotes, format_reflection
 from rosd_core.reflect.rows import new_row
 from rosd_core.tables.row_types import ReflectionRow
 
@@ -62,9 +62,9 @@ def _row(peer: Mapping[str, Any], written: Mapping[str, Any] | None) -> Reflecti
     row = new_row(**{**peer, "skip_reason": "not_in_file"})
     if written is None:
         return row
-    quotes = _texts(written["quote"]) if peer["kind"] == "wrong" else []
-    idea = next(iter(_texts(written["idea"])), None)
-    row["quotes"], row["idea"], row["repairs"], row["skip_reason"] = quotes, idea, [], None
+    kept, repairs = first_quotes(_texts(written["quote"]) if peer["kind"] == "wrong" else [])
+    quotes, idea = list(kept), next(iter(_texts(written["idea"])), None)
+    row["quotes"], row["idea"], row["repairs"], row["skip_reason"] = quotes, idea, repairs, None
     row["raw"] = "".join(format_reflection(q, "") for q in quotes[:-1]) + format_reflection(
         quotes[-1] if quotes else None, idea or ""
     )

@@ -1,8 +1,9 @@
 """The text of a reflection, written and parsed: quotes and idea from whatever a model wrote."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from rosd_core.prompts.thinking import after_thinking
 from rosd_core.reflect.json_answers import json_values
@@ -24,7 +25,8 @@ _HEADING = re.compile(
     {_NAMES}[*_`]{{0,3}}[ ]{{0,3}}(?:[:=]|(?=[ \t]{{0,8}}(?:\n|\Z)))[*_`]{{0,3}}[ \t]{{0,3}}""",
     re.VERBOSE | re.IGNORECASE,
 )
-_LITERAL_QUOTE = re.compile(r"<error_quote>(.*?)</error_quote>", re.DOTALL)
+_LITERAL_TAG = re.compile(r"</?error_quote>")
+MOST_QUOTES = 16  # of a reflection; those after it are left out
 
 
 @dataclass(frozen=True)
@@ -102,12 +104,19 @@ def _read(text: str, cut: bool) -> tuple[list[tuple[str, str, bool]], list[str]]
     return sections + headed, ["heading"] * bool(headed)
 
 
+def first_quotes(quotes: Iterable[str]) -> tuple[tuple[str, ...], list[str]]:
+    """The first MOST_QUOTES different quotes; and the repair that says whether there were more."""
+    different = tuple(islice(dict.fromkeys(quotes), MOST_QUOTES + 1))
+    return different[:MOST_QUOTES], ["many_quotes"] * (len(different) > MOST_QUOTES)
+
+
 def parse_reflection(raw: str, kind: str, finish_reason: str) -> Reflection:
     """Read quotes and idea. Never raises: `status` says what is missing, `repairs` what was fixed.
 
     Reasoning before the answer is ignored (`thought`), so are code fences (`fence`); a tag that is
     not closed ends where the next one starts (`unclosed`); several explanations are joined
-    (`several_ideas`); JSON (`json`) or headings (`heading`) may replace the tags.
+    (`several_ideas`); of more than MOST_QUOTES quotes the first are taken (`many_quotes`); JSON
+    (`json`) or headings (`heading`) may replace the tags.
     """
     repairs = []
     text = after_thinking(raw)
@@ -126,12 +135,14 @@ def parse_reflection(raw: str, kind: str, finish_reason: str) -> Reflection:
     repairs += ["several_ideas"] * (len(ideas) > 1)
     if kind != "wrong":
         quotes = []
+    kept, more = first_quotes(quotes)
+    repairs += more
     if not ideas:
         status = "truncated" if finish_reason == "length" else "no_idea"
     else:
         status = "no_quote" if kind == "wrong" and not quotes else "ok"
     idea = "\n".join(ideas) or None
-    return Reflection(tuple(quotes), idea, status, tuple(repairs))
+    return Reflection(kept, idea, status, tuple(repairs))
 
 
 def parse_constrained(raw: str, response: str, finish_reason: str) -> Reflection:
@@ -142,12 +153,25 @@ def parse_constrained(raw: str, response: str, finish_reason: str) -> Reflection
     could hold anything.
     """
     loose = parse_reflection(raw, "wrong", finish_reason)
-    found = (quote for quote in _LITERAL_QUOTE.findall(raw) if quote.strip())
-    quotes = tuple(dict.fromkeys(quote for quote in found if quote in response))
+    found = islice(dict.fromkeys(_literal_quotes(raw)), MOST_QUOTES**2)
+    quotes, more = first_quotes(quote for quote in found if quote in response)
     status = loose.status
     if loose.idea is not None:
         status = "ok" if quotes else "no_quote"
-    return Reflection(quotes, loose.idea, status, loose.repairs)
+    repairs = tuple(r for r in loose.repairs if r != "many_quotes") + tuple(more)
+    return Reflection(quotes, loose.idea, status, repairs)
+
+
+def _literal_quotes(raw: str) -> Iterator[str]:
+    """What stands between `<error_quote>` and the next `</error_quote>`, where it is visible."""
+    start = -1
+    for tag in _LITERAL_TAG.finditer(raw):
+        if tag.group() == "<error_quote>":
+            start = tag.end() if start < 0 else start
+        elif start >= 0:
+            if (quote := raw[start : tag.start()]).strip():
+                yield quote
+            start = -1
 
 
 def without_quotes(raw: str, quotes: Sequence[str]) -> str:

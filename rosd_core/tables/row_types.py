@@ -84,6 +84,7 @@ class AlignmentRow(TypedDict):
     kind: str
     teacher_context: str | None
     quotes: Sequence[QuotePlace] | None
+    quotes_cut: int
     positions: Sequence[int]
     first_token: int | None
     response_tokens: int

@@ -124,7 +124,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             "repairs",
             pa.list_(pa.string()),
             "enums",
-            "what parsing repaired: thought, fence, unclosed, several_ideas, json, heading",
+            "what parsing repaired: thought, fence, unclosed, several_ideas, many_quotes (more "
+            "than 16: the first are taken), json, heading",
             nullable=True,
         ),
         field("attempts", INT, "count", "how often the reflector was asked; 0 where it was not"),
@@ -164,9 +165,15 @@ SCHEMAS: dict[str, pa.Schema] = {
             _QUOTES,
             "places",
             "each error quote: match (exact | normalised | ellipsis | fuzzy | head | none), "
-            "candidates (places where it could be), char_start, char_end (exclusive) in response; "
-            "of a head the quote may go on after char_end; null without quote",
+            "candidates (places where it could be, at most 128), char_start, char_end (exclusive) in "
+            "response; of a head the quote may go on after char_end; null without quote",
             nullable=True,
+        ),
+        field(
+            "quotes_cut",
+            INT,
+            "count",
+            "quotes whose fuzzy search was cut short: those before them had used up the row's work",
         ),
         field("positions", IDS, "token", "supervised indices of response_ids; empty if skipped"),
         field(

@@ -1,5 +1,6 @@
 """Quotes as models write them, and where they are."""
 
+import time
 import unicodedata
 
 import pytest
@@ -7,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rosd_core.align.cuts import splits_word
+from rosd_core.align.effort import PLACES
 from rosd_core.align.find_quote import find_quote
 from rosd_core.align.fold import fold
 from rosd_core.align.fuzzy import nearest_substring
+from rosd_core.align.rows import find_quotes
+from rosd_core.reflect.parse import MOST_QUOTES
 
 
 def find(quote, response, rest="", threshold=80.0):
@@ -105,7 +109,7 @@ def test_an_ellipsis_stays_in_its_line():
 def test_long_inputs_take_linear_time():
     # each of these was quadratic once: minutes; they take milliseconds
     many = "so the answer is 12, then " * 1000
-    assert place("the answer is 12", many).candidates == 1000
+    assert place("the answer is 12", many).candidates == PLACES
     assert find("not there", "\n" * 20_000) is None
     assert find("no quote" + " " * 20_000, "abc") is None
     assert find("[" * 20_000, "." * 20_000) is None
@@ -170,3 +174,33 @@ def test_folded_characters_point_into_the_text_in_order(text):
     assert len(folded.text) == len(folded.starts) == len(folded.ends)
     assert list(folded.starts) == sorted(folded.starts)
     assert all(0 <= a < b <= len(text) for a, b in zip(folded.starts, folded.ends, strict=True))
+
+
+HOSTILE = ["ab", "a", "a\n", "0", "1,000", "$", "**a ", "- ", "\u0301", "1+2=3 so ", "a..."]
+
+
+@pytest.mark.parametrize("pattern", HOSTILE)
+def test_a_row_of_quotes_takes_time_that_grows_with_the_text(pattern):
+    # 8 x the text may take 8 x log(8 n) / log(n) < 11 times as long; a quadratic search takes 64 x.
+    # Below 20 ms the clock says little.
+    seconds = {}
+    for size in (2500, 20_000):
+        text = (pattern * size)[:size]
+        quotes = [text[n : n + 40 + n] + " zq" * (n % 2) for n in range(MOST_QUOTES)]
+        started = time.process_time()
+        find_quotes({"quotes": quotes, "raw": text}, text, 80)
+        seconds[size] = time.process_time() - started
+    assert seconds[20_000] < 5 * 11 * max(seconds[2500], 0.02)
+
+
+def test_markup_before_a_quote_takes_no_exponential_time():
+    found = find("abc", "*" * 38 + "x abc")
+    assert found is not None and found.span == (40, 43)
+
+
+def test_the_fuzzy_search_of_a_row_ends_and_says_so():
+    # a quote of 1000 letters in a text of 6000 costs 1000 + 1000^2 x 6000 / 1.5 M = 5000 of 6000
+    text = "The sum of 12 and 30 is 42. " * 300
+    wrong = "".join("q" if n % 9 == 0 else c for n, c in enumerate(text[:990]))
+    places, cut = find_quotes({"quotes": [wrong, "z" + wrong], "raw": ""}, text[:6000], 80)
+    assert [place["match"] for place in places] == ["fuzzy", "none"] and cut == 1

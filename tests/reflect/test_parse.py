@@ -210,3 +210,19 @@ def test_under_the_grammar_only_its_own_tags_count():
     parsed = parse_constrained(raw, "so 1+1=3 here", "stop")
     assert (parsed.quotes, parsed.status) == (("1+1=3",), "ok")
     assert parse_constrained(raw, "nothing of it", "stop").status == "no_quote"
+
+
+def test_of_very_many_quotes_the_first_are_read_and_recorded():
+    raw = "".join(f"<error_quote>a{n}</error_quote>" for n in range(17)) + "<explanation>b"
+    read = parse_reflection(raw, "wrong", "stop")
+    assert read.quotes == tuple(f"a{n}" for n in range(16)) and "many_quotes" in read.repairs
+    constrained = parse_constrained(raw, raw, "stop")
+    assert constrained.quotes == read.quotes and "many_quotes" in constrained.repairs
+    fewer = parse_constrained(raw, "a1 a2", "stop")
+    assert fewer.quotes == ("a1", "a2") and "many_quotes" not in fewer.repairs
+
+
+def test_tags_that_are_never_closed_are_read_at_once():
+    # a search for the end from every tag on would take seconds: 15,000 tags x 200,000 characters
+    assert parse_constrained("<error_quote>" * 15_000, "a", "stop").quotes == ()
+    assert parse_constrained("<error_quote>a" * 9 + "</error_quote>", "a", "stop").quotes == ()
