@@ -36,6 +36,7 @@ from rosd_core.tables.io import row_groups, write_csv
 from rosd_core.tables.progress import Progress, report_steps, silent
 from rosd_core.tables.publish import publishing
 from rosd_core.tables.references import checked_scores
+from stages.origin import origin_of
 from stages.paths import Paths, set_threads, start_of
 
 
@@ -44,6 +45,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     p, s = params.distill, params.score
     set_threads(params.machine.threads)
     key = start_of(params, iteration)
+    published = publishing(paths.root, origin_of(params, paths, "distill", iteration))
     start, base = paths.model_folder(key), paths.model_folder("base")
     table, seed = paths.table("scores", iteration), row_seed(p.seed, "order", iteration)
     told = checked_scores(table, ["status", "teacher"])
@@ -59,7 +61,6 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     trained = status.total() - sum(status[name] for name in LEFT_OUT)
     if LOSSES[p.loss].needs_teacher:
         refuse_other_teacher(told["teacher"].drop_nulls().unique().to_list(), shares)
-    published = publishing(paths.root, f"distill-{iteration}")
     with processes(params.machine.device) as (device, writes), published as together:
         student = open_student(start, device, p.new_adapter, paths.root, seed)
         teacher = None

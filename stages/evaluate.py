@@ -25,12 +25,14 @@ from rosd_core.tables.row_types import EvaluationRow, ProblemRow
 from rosd_core.tables.shards import write_shards
 from rosd_core.workers.pool import Work
 from stages.engines import engine_settings, workers
+from stages.origin import origin_of
 from stages.paths import Paths, set_threads, warn_shortened
 
 
 def run(params: Params, paths: Paths, model: str) -> None:
     """All models answer with the same seeds, so that they differ by their weights alone."""
     p, table = params.evaluate, paths.evaluation(model)
+    origin = origin_of(params, paths, "evaluate", model)
     problems = problem_rows(read_table("problems", paths.problems).filter(split="test"))
     if not problems:
         raise RosdError(
@@ -39,7 +41,7 @@ def run(params: Params, paths: Paths, model: str) -> None:
     shard_problems = max(1, p.shard_rows // p.samples)
     opened = partial(open_work, params, paths, model)
     where = workers(params.machine, params.engine, p)
-    with publishing(paths.root, f"evaluate-{model}") as together:
+    with publishing(paths.root, origin) as together:
         written = write_shards(
             "evaluation", table, problems, shard_problems, opened, where, together
         )

@@ -39,6 +39,7 @@ from rosd_core.tables.shards import write_shards
 from rosd_core.tables.user_file import read_user_file
 from rosd_core.workers.pool import Work
 from stages.engines import engine_settings, workers
+from stages.origin import origin_of
 from stages.paths import Paths, set_threads, start_of, warn_shortened
 
 
@@ -48,6 +49,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     """
     p, table = params.reflect, paths.table("reflections", iteration)
     folder = reflector_folder(params, paths, iteration)
+    origin = origin_of(params, paths, "reflect", iteration)
     problems = read_table("problems", paths.problems)
     rollouts = read_table("rollouts", paths.table("rollouts", iteration))
     check_rollouts(rollouts, problems, paths.table("rollouts", iteration))
@@ -63,7 +65,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         prompts = Prompts(templates, params.prompts.thinking.reflector, examples)
         builder = PromptBuilder(prompts, load_tokenizer(folder), p.max_prompt_tokens)
         tasks = reflection_tasks(problems, rollouts, peers, builder)
-    with publishing(paths.root, f"reflect-{iteration}") as together:
+    with publishing(paths.root, origin) as together:
         if any(task.prompt for task in tasks):
             opened, size = partial(open_work, params, paths, iteration), p.shard_rows
             where = workers(params.machine, params.engine, p)

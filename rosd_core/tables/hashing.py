@@ -1,11 +1,14 @@
 """Hashes of contents: a table's values, independent of how its Parquet file was written."""
 
 import hashlib
+from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
 
 from rosd_core.tables.parquet import verified
+
+TOKENIZER = ("tokenizer*.json", "*.jinja", "*.model", "vocab.*", "merges.txt")
 
 
 def table_hash(path: Path) -> str:
@@ -22,7 +25,13 @@ def table_hash(path: Path) -> str:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """SHA-256 of a file's bytes; computed once for a file that does not change."""
+    stat = path.stat()
+    return _file_hash(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns))
+
+
+@cache
+def _file_hash(path: Path, stamp: tuple[int, int, int]) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -31,3 +40,10 @@ def fingerprint(model_folder: Path) -> str:
     """16 hex digits that identify the weights of a model folder."""
     files = sorted(model_folder.glob("*model*.safetensors"))
     return hashlib.sha256("".join(map(file_hash, files)).encode()).hexdigest()[:16]
+
+
+def tokenizer_fingerprint(model_folder: Path) -> str:
+    """16 hex digits that identify the tokenizer of a model folder and its chat template."""
+    files = [f for p in TOKENIZER for f in sorted(model_folder.glob(p))]
+    named = "".join(f"{file.name} {file_hash(file)}\n" for file in files)
+    return hashlib.sha256(named.encode()).hexdigest()[:16]

@@ -14,6 +14,7 @@ from rosd_core.errors import RosdError
 from rosd_core.tables.atomic import Publication, replacing
 from rosd_core.tables.io import file_format, to_arrow
 from rosd_core.tables.keys import KEYS, refuse_duplicates
+from rosd_core.tables.origin import with_origin
 from rosd_core.tables.parquet import as_frame
 from rosd_core.tables.progress import Progress
 from rosd_core.tables.schemas import SCHEMAS
@@ -45,11 +46,12 @@ def write_shards(
     shards = [items[start : start + size] for start in range(0, len(items), size)]
     done = results(opened, shards, workers, progress.report)
     with closing(done), replacing(path, together) as temporary:
-        with pq.ParquetWriter(temporary, SCHEMAS[table], **file_format(table)) as writer:
+        schema = with_origin(SCHEMAS[table], together.origin if together else None)
+        with pq.ParquetWriter(temporary, schema, **file_format(table)) as writer:
             for number in range(1, len(shards) + 1):
                 progress.shard(number, size, len(items))
                 rows = to_arrow(table, next(done))
-                writer.write_table(rows)
+                writer.write_table(rows.replace_schema_metadata(schema.metadata))
                 written += rows.num_rows
                 keys.append(as_frame(rows.select(KEYS[table])))
                 progress.shard_done(written)
