@@ -8,10 +8,14 @@ out models/<iteration>, optimizers/<iteration>, curves/<iteration>.csv,
 """
 
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from rosd_core.config.params import Params
+from rosd_core.config.training import Distill
 from rosd_core.distill.checkpoint import Saves
 from rosd_core.distill.optimizer_state import STATE_FILE, save_state
 from rosd_core.distill.processes import processes
@@ -23,10 +27,10 @@ from rosd_core.distill.train import Optimization, train
 from rosd_core.distill.watch import Watch
 from rosd_core.forward.teachers import (
     FOLDER,
-    Shares,
     advance_ema,
     open_teacher,
     refuse_other_teacher,
+    teacher_fingerprint,
     teacher_shares,
 )
 from rosd_core.losses.token_losses import LOSSES, LossSettings
@@ -35,12 +39,15 @@ from rosd_core.models.student import open_student, save_student
 from rosd_core.prompts.chat import pad_id
 from rosd_core.seeds import row_seed
 from rosd_core.tables.atomic import replacing_folder, write_json
+from rosd_core.tables.hashing import file_hash
 from rosd_core.tables.io import row_groups, write_csv
+from rosd_core.tables.origin import Origin
 from rosd_core.tables.progress import Progress, report_steps, silent
 from rosd_core.tables.publish import publishing
 from rosd_core.tables.references import checked_scores
 from stages.guards import distill_guards
 from stages.kept import kept
+from stages.origin import origin_of
 from stages.paths import Paths, set_threads, start_of
 
 
@@ -49,6 +56,8 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     p, s = params.distill, params.score
     set_threads(params.machine.threads)
     key = start_of(params, iteration)
+    origin = origin_of(params, paths, "distill", iteration)
+    published = publishing(paths.root, origin)
     start, base = paths.model_folder(key), paths.model_folder("base")
     table, seed = paths.table("scores", iteration), row_seed(p.seed, "order", iteration)
     told = checked_scores(table, ["status", "teacher"])
@@ -57,23 +66,18 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     pad = pad_id(tokenizer := load_tokenizer(start))
     optimization = Optimization(**p.values_for(Optimization))
     settings = LossSettings(**s.values_for(LossSettings) | p.values_for(LossSettings))
-    groups = row_groups("scores", table)
-    weighing = TokenWeightSettings(**p.values_for(TokenWeightSettings))
-    rows = (weighted([r for r in g if r["status"] not in LEFT_OUT], weighing) for g in groups)
-    steps = step_rows(rows, p.rows_per_step, seed, p.shuffle)
     trained = status.total() - sum(status[name] for name in LEFT_OUT)
     if needs_teacher := LOSSES[p.loss].needs_teacher:
         refuse_other_teacher(told["teacher"].drop_nulls().unique().to_list(), shares)
-    published = publishing(paths.root, f"distill-{iteration}")
     with processes(params.machine.device) as (device, writes), published as together:
         student = open_student(start, device, p.new_adapter, paths.root, seed)
         teacher = open_teacher(shares, device, pad, student, s.targets) if needs_teacher else None
-        saves = open_saves(params, paths, iteration, shares, writes)
+        saves = open_saves(params, paths, origin, teacher_fingerprint(shares), writes)
         report = Progress("distill").report if writes else silent
-        seen, objective = report_steps(steps, trained, report), Objective(settings, teacher)
+        steps = report_steps(epoch(p, table, seed), trained, report)
         watch = Watch(distill_guards(params, iteration), LOSSES[p.loss].may_rest)
-        how = objective, optimization, pad, seed, watch
-        logs, drift, state = train(student.model, seen, saves, *how)
+        how = Objective(settings, teacher), optimization, pad, seed, watch
+        logs, drift, state = train(student.model, steps, saves, *how)
         if writes:
             with replacing_folder(paths.model(iteration), together) as target:
                 save_student(student, tokenizer, target, p.merge)
@@ -86,15 +90,21 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
             write_json(paths.metrics("distill", iteration), said, together)
 
 
-def open_saves(params: Params, paths: Paths, iteration: str, shares: Shares, writes: bool) -> Saves:
+def epoch(p: Distill, table: Path, seed: int) -> Iterator[list[Any]]:
+    """The rows of each optimizer step, with their token weights."""
+    weighing = TokenWeightSettings(**p.values_for(TokenWeightSettings))
+    groups = row_groups("scores", table)
+    rows = (weighted([r for r in g if r["status"] not in LEFT_OUT], weighing) for g in groups)
+    return step_rows(rows, p.rows_per_step, seed, p.shuffle)
+
+
+def open_saves(params: Params, paths: Paths, origin: Origin, teacher: str, writes: bool) -> Saves:
     """Where the epoch begins, and where it keeps what it has done."""
-    key = start_of(params, iteration)
+    key = start_of(params, origin.key)
     before = None if key == "base" else paths.optimizer(key)
-    files = [paths.table("scores", iteration), *([before / STATE_FILE] if before else [])]
-    folder = kept(
-        params, paths, "distill", iteration, ("distill", "score", "machine"), files,
-        [paths.model_folder(key), *(teacher for teacher, _ in shares)],
-    )  # fmt: skip
+    state = before and before / STATE_FILE
+    more = {"optimizer": file_hash(state) if state and state.is_file() else None}
+    folder = kept(params, paths, origin, teacher=teacher, **more)
     return Saves(before, folder, params.distill.save_every, writes)
 
 

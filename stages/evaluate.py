@@ -26,26 +26,24 @@ from rosd_core.tables.shards import write_shards
 from rosd_core.workers.pool import Work
 from stages.engines import engine_settings, workers
 from stages.kept import kept
+from stages.origin import origin_of
 from stages.paths import Paths, set_threads, warn_shortened
 
 
 def run(params: Params, paths: Paths, model: str) -> None:
     """All models answer with the same seeds, so that they differ by their weights alone."""
     p, table = params.evaluate, paths.evaluation(model)
+    origin = origin_of(params, paths, "evaluate", model)
     problems = problem_rows(read_table("problems", paths.problems).filter(split="test"))
     if not problems:
         raise RosdError(
             f"{paths.problems}: no problem of split test; set test of a domain in prepare.domains."
         )
-    shard_problems = max(1, p.shard_rows // p.samples)
+    size = max(1, p.shard_rows // p.samples)
     opened = partial(open_work, params, paths, model)
     where = workers(params.machine, params.engine, p)
-    made_of = kept(
-        params, paths, "evaluate", model, ("evaluate", "prompts", "engine", "machine"),
-        [paths.problems], [paths.model_folder(model)],
-    )  # fmt: skip
-    with publishing(paths.root, f"evaluate-{model}") as together:
-        size = shard_problems
+    made_of = kept(params, paths, origin)
+    with publishing(paths.root, origin) as together:
         written = write_shards(
             "evaluation", table, problems, size, opened, where, made_of, together
         )

@@ -1,13 +1,12 @@
-"""What a stage keeps of its work in case it is stopped, and what that work depends on."""
+"""Where a stage keeps what it has done, in case it is stopped, and what that work depends on."""
 
 import os
-from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
 from rosd_core.config.params import Params
-from rosd_core.models.loading import base_of, is_adapter
-from rosd_core.tables.hashing import code_hash, file_hash, folder_hash
+from rosd_core.tables.hashing import code_hash
+from rosd_core.tables.origin import Origin
 from rosd_core.tables.scratch import scratch_folder
 from stages.paths import Paths
 
@@ -15,25 +14,17 @@ PACKAGES = ("torch", "transformers", "pyarrow")
 ELSEWHERE = {"engine": {"workers", "address"}}  # where the work is done changes no result
 
 
-def kept(
-    params: Params,
-    paths: Paths,
-    stage: str,
-    name: str,
-    sections: Iterable[str],
-    files: Iterable[Path],
-    models: Iterable[Path],
-) -> Path:
-    """The folder for the work of a stage on an iteration or a model: of these sections of params,
-    these files, these models with their tokenizers, and the code as it is.
+def kept(params: Params, paths: Paths, origin: Origin, **more: str | None) -> Path:
+    """The folder for the work of a run: of its origin, of what the sizes of its shards and the last
+    bits of its numbers depend on, of `more` inputs, and of the code as it is.
     """
-    folders = [f for m in models for f in ([m, base_of(m)] if is_adapter(m) else [m])]
+    sections = {origin.stage, "machine", "engine"}
     made_of = {
-        "params": params.model_dump(mode="json", include=set(sections), exclude=ELSEWHERE),
-        "files": {file.name: file.is_file() and file_hash(file) for file in files},
-        "models": [folder.is_dir() and folder_hash(folder) for folder in folders],
+        "origin": origin.text(),
+        "params": params.model_dump(mode="json", include=sections, exclude=ELSEWHERE),
+        "more": more,
         "code": code_hash(),
         "versions": {package: version(package) for package in PACKAGES},
         "processes": os.environ.get("WORLD_SIZE", "1"),
     }
-    return scratch_folder(paths.root, stage, name, made_of)
+    return scratch_folder(paths.root, origin.stage, origin.key, made_of)

@@ -10,6 +10,7 @@ from rosd_core.tables.atomic import write_json
 from rosd_core.tables.io import write_table
 from rosd_core.tables.publish import publishing
 from rosd_core.tasks.sources import choose, source_rows, system_of
+from stages.origin import origin_of
 from stages.paths import Paths
 
 
@@ -33,7 +34,7 @@ def run(params: Params, paths: Paths) -> None:
             counts[name][f"{split}_duplicates"] = duplicates
     if not rows:
         raise RosdError("prepare: every domain wants 0 rows; set train or test of one.")
-    with publishing(paths.root, "prepare-all") as together:
+    with publishing(paths.root, origin_of(params, paths, "prepare", "all")) as together:
         write_table("problems", rows, paths.problems, together)
         write_json(paths.metrics("prepare", "all"), counts, together)
 

@@ -40,6 +40,7 @@ from rosd_core.tables.user_file import read_user_file
 from rosd_core.workers.pool import Work
 from stages.engines import engine_settings, workers
 from stages.kept import kept
+from stages.origin import origin_of
 from stages.paths import Paths, set_threads, start_of, warn_shortened
 
 
@@ -49,6 +50,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     """
     p, table = params.reflect, paths.table("reflections", iteration)
     folder = reflector_folder(params, paths, iteration)
+    origin = origin_of(params, paths, "reflect", iteration)
     problems = read_table("problems", paths.problems)
     rollouts = read_table("rollouts", paths.table("rollouts", iteration))
     check_rollouts(rollouts, problems, paths.table("rollouts", iteration))
@@ -63,14 +65,11 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
             reflector_prompts(params), load_tokenizer(folder), p.max_prompt_tokens
         )
         tasks = reflection_tasks(problems, rollouts, peers, builder)
-    with publishing(paths.root, f"reflect-{iteration}") as together:
+    with publishing(paths.root, origin) as together:
         if any(task.prompt for task in tasks):
             opened, size = partial(open_work, params, paths, iteration), p.shard_rows
             where = workers(params.machine, params.engine, p)
-            made_of = kept(
-                params, paths, "reflect", iteration, ("reflect", "prompts", "engine", "machine"),
-                [paths.problems, paths.table("rollouts", iteration)], [folder],
-            )  # fmt: skip
+            made_of = kept(params, paths, origin)
             written = write_shards(
                 "reflections", table, tasks, size, opened, where, made_of, together
             )

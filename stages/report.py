@@ -12,6 +12,7 @@ from rosd_core.report.accuracy import accuracy_table, loss_curve, summary
 from rosd_core.tables.atomic import write_json
 from rosd_core.tables.io import read_csv, read_table, write_csv
 from rosd_core.tables.publish import publishing
+from stages.origin import report_origin
 from stages.paths import Paths
 
 
@@ -19,12 +20,12 @@ def run(params: Params, paths: Paths) -> None:
     """Iterations are read from params, never from the files on disk: those of removed iterations
     may still exist.
     """
-    keys, p = ["base", *params.loop], params.evaluate
+    keys, p, origin = ["base", *params.loop], params.evaluate, report_origin(params, paths)
     samples = pl.concat(read_table("evaluation", paths.evaluation(key)) for key in keys)
     accuracy = mean_at_k(samples, p.confidence, p.bootstrap_resamples, p.seed)
     losses = loss_curve({key: read_csv(paths.curve(key)) for key in params.loop})
     trained = params.prepare.trained()
-    with publishing(paths.root, "report-all") as together:
+    with publishing(paths.root, origin) as together:
         write_csv(accuracy, paths.plots("accuracy"), 6, together=together)
         write_csv(losses, paths.plots("loss"), 6, together=together)
         write_json(paths.metrics("summary", "all"), summary(accuracy, trained), together)

@@ -26,6 +26,7 @@ from rosd_core.workers.pool import Work
 from stages.engines import engine_settings, workers
 from stages.guards import earlier_metrics, sample_guards
 from stages.kept import kept
+from stages.origin import origin_of
 from stages.paths import Paths, set_threads, start_of, warn_shortened
 
 
@@ -33,15 +34,13 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     """Sampled ids and behaviour log-probs are kept: no later stage encodes a response again."""
     p, machine = params.rollout, params.machine
     start_of(params, iteration)  # a key of the loop
+    origin = origin_of(params, paths, "rollout", iteration)
     train = read_table("problems", paths.problems).filter(split="train")
     problems = sample_problems(train, p.problems, p.seed, iteration)
     table, opened = paths.table("rollouts", iteration), partial(open_work, params, paths, iteration)
     where = workers(machine, params.engine, p)
-    made_of = kept(
-        params, paths, "rollout", iteration, ("rollout", "prompts", "engine", "machine"),
-        [paths.problems], [paths.model_folder(start_of(params, iteration))],
-    )  # fmt: skip
-    with publishing(paths.root, f"rollout-{iteration}") as together:
+    made_of = kept(params, paths, origin)
+    with publishing(paths.root, origin) as together:
         size = p.shard_problems
         written = write_shards("rollouts", table, problems, size, opened, where, made_of, together)
         metrics = rollout_metrics(read_table("rollouts", written, COLUMNS)) | sample_signs(written)

@@ -46,6 +46,7 @@ from rosd_core.workers.pool import Work
 from stages.engines import workers
 from stages.guards import sample_guards
 from stages.kept import kept
+from stages.origin import origin_of
 from stages.parity import check
 from stages.paths import Paths, set_threads, start_of, warn_shortened
 
@@ -54,8 +55,9 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     """Only supervised tokens are scored. ROSD's teacher reads the idea, never the solution."""
     p, r, device = params.score, params.rollout, params.machine.device
     set_threads(params.machine.threads)
+    start_of(params, iteration)  # a key of the loop
+    origin = origin_of(params, paths, "score", iteration)
     inputs, shares = open_inputs(params, paths, iteration)
-    start = paths.model_folder(start_of(params, iteration))
     file = inputs.files["alignments"]
     alignments = read_table("alignments", file, STATUS_COLUMNS)
     supervised = supervised_ids(alignments, file)
@@ -71,11 +73,8 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         metrics |= teacher_accuracy(chosen, *known, *open_engine(settings, teacher), decoding)
     table, opened = paths.table("scores", iteration), partial(open_work, params, paths, iteration)
     where = workers(params.machine, params.engine)
-    made_of = kept(
-        params, paths, "score", iteration, ("score", "rollout", "prompts", "machine"),
-        [paths.problems, *inputs.files.values()], [start, *(folder for folder, _ in shares)],
-    )  # fmt: skip
-    with publishing(paths.root, f"score-{iteration}") as together:
+    made_of = kept(params, paths, origin)
+    with publishing(paths.root, origin) as together:
         size = p.shard_rows
         written = write_shards("scores", table, supervised, size, opened, where, made_of, together)
         metrics |= lift_metrics(read_gains(written), p.lift_confidence)

@@ -14,15 +14,21 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rosd_core.tables.origin import Origin
 
 OLD = ".old.tmp"  # how the name of a folder ends that is set aside
 
 
 class Publication:
-    """Outputs that are written, but do not stand under their names yet: path -> temporary name."""
+    """Outputs that are written, but do not stand under their names yet: path -> temporary name.
+    Tables among them are given their origin.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, origin: "Origin | None" = None) -> None:
+        self.origin = origin
         self.written: dict[Path, Path] = {}
 
     def discard(self) -> None:

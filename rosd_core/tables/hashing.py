@@ -8,6 +8,8 @@ import pyarrow as pa
 
 from rosd_core.tables.parquet import verified
 
+TOKENIZER = ("tokenizer*.json", "*.jinja", "*.model", "vocab.*", "merges.txt")
+
 
 def table_hash(path: Path) -> str:
     """SHA-256 over the table's columns as one arrow stream: names, types and values, but neither
@@ -23,13 +25,13 @@ def table_hash(path: Path) -> str:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes; read once per process while size and mtime stay."""
+    """SHA-256 of a file's bytes; computed once for a file that does not change."""
     stat = path.stat()
-    return _file_hash(path, stat.st_size, stat.st_mtime_ns)
+    return _file_hash(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns))
 
 
 @cache
-def _file_hash(path: Path, size: int, mtime: int) -> str:
+def _file_hash(path: Path, stamp: tuple[int, int, int]) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -54,3 +56,10 @@ def fingerprint(model_folder: Path) -> str:
     """16 hex digits that identify the weights of a model folder."""
     files = sorted(model_folder.glob("*model*.safetensors"))
     return hashlib.sha256("".join(map(file_hash, files)).encode()).hexdigest()[:16]
+
+
+def tokenizer_fingerprint(model_folder: Path) -> str:
+    """16 hex digits that identify the tokenizer of a model folder and its chat template."""
+    files = [f for p in TOKENIZER for f in sorted(model_folder.glob(p))]
+    named = "".join(f"{file.name} {file_hash(file)}\n" for file in files)
+    return hashlib.sha256(named.encode()).hexdigest()[:16]

@@ -16,6 +16,7 @@ from rosd_core.errors import RosdError
 from rosd_core.tables.atomic import Publication, replacing
 from rosd_core.tables.finite import refuse_bad_numbers
 from rosd_core.tables.keys import KEYS, refuse_duplicates
+from rosd_core.tables.origin import Origin, with_origin
 from rosd_core.tables.parquet import as_frame, read_frame, read_where, verified
 from rosd_core.tables.schemas import SCHEMAS
 
@@ -120,12 +121,15 @@ def write_table(
     rows: Sequence[Mapping[str, Any]],
     path: Path,
     together: Publication | None = None,
+    origin: Origin | None = None,
 ) -> Path:
-    """Write rows as one table, atomically. Returns where it can be read now: under a temporary name
-    until `together` is published.
+    """Write rows as one table, atomically, with its origin (or that of `together`). Returns where
+    it can be read now: under a temporary name until `together` is published.
     """
     arrow = to_arrow(table, rows)
     refuse_duplicates(as_frame(arrow.select(KEYS[table])), KEYS[table], str(path))
+    schema = with_origin(arrow.schema, together.origin if together else origin)
+    arrow = arrow.replace_schema_metadata(schema.metadata)
     with replacing(path, together) as temporary:
         pq.write_table(arrow, temporary, row_group_size=ROW_GROUP, **file_format(table))
     return path if together is None else temporary

@@ -56,6 +56,9 @@ def read_where(path: Path, column: str, values: Sequence[str]) -> pl.DataFrame:
 
 def as_frame(table: pa.Table, columns: Sequence[str] | None = None) -> pl.DataFrame:
     """An arrow table, or some of its columns in this order, as a polars frame."""
-    frame = pl.from_arrow(table)
+    plain = pa.schema(
+        [pa.field(f.name, f.type) for f in table.schema]
+    )  # a damaged description would stop polars
+    frame = pl.from_arrow(pa.Table.from_arrays(table.columns, schema=plain))
     assert isinstance(frame, pl.DataFrame)
     return frame if columns is None else frame.select(columns)

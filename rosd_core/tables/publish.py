@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rosd_core.tables.atomic import Publication, put, replacing
+from rosd_core.tables.origin import Origin
 
 
 def journal_file(root: Path, run: str) -> Path:
@@ -18,11 +19,11 @@ def journal_file(root: Path, run: str) -> Path:
 
 
 @contextmanager
-def publishing(root: Path, run: str) -> Iterator[Publication]:
+def publishing(root: Path, origin: Origin) -> Iterator[Publication]:
     """Yield a publication; what is written with it appears in the project at `root` at the end, or,
     after an error, never.
     """
-    together = Publication()
+    together, journal = Publication(origin), journal_file(root, origin.run)
     try:
         yield together
     except BaseException:
@@ -32,11 +33,10 @@ def publishing(root: Path, run: str) -> Iterator[Publication]:
         str(path.relative_to(root)): str(temporary.relative_to(root))
         for path, temporary in together.written.items()
     }
-    journal = journal_file(root, run)
     if names:
         with replacing(journal) as temporary:
             temporary.write_text(json.dumps(names), encoding="utf-8")
-        finish(root, run)
+        finish(root, origin.run)
 
 
 def finish(root: Path, run: str) -> None:

@@ -165,8 +165,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             _QUOTES,
             "places",
             "each error quote: match (exact | normalised | ellipsis | fuzzy | head | none), "
-            "candidates (places where it could be, at most 128), char_start, char_end (exclusive) in "
-            "response; of a head the quote may go on after char_end; null without quote",
+            "candidates (places where it could be, at most 128), char_start, char_end (exclusive) "
+            "in response; of a head the quote may go on after char_end; null without quote",
             nullable=True,
         ),
         field(

@@ -15,6 +15,7 @@ from rosd_core.errors import RosdError
 from rosd_core.tables.atomic import Publication, replacing
 from rosd_core.tables.io import file_format, to_arrow
 from rosd_core.tables.keys import KEYS, refuse_duplicates
+from rosd_core.tables.origin import with_origin
 from rosd_core.tables.parquet import as_frame
 from rosd_core.tables.progress import Progress
 from rosd_core.tables.schemas import SCHEMAS
@@ -48,10 +49,11 @@ def write_shards(
     shards = [items[start : start + size] for start in range(0, len(items), size)]
     keys = []
     tables = _tables(table, shards, kept, opened, workers)
+    schema = with_origin(SCHEMAS[table], together.origin if together else None)
     with closing(tables), replacing(path, together) as temporary:
-        with pq.ParquetWriter(temporary, SCHEMAS[table], **file_format(table)) as writer:
+        with pq.ParquetWriter(temporary, schema, **file_format(table)) as writer:
             for rows in tables:
-                writer.write_table(rows)
+                writer.write_table(rows.replace_schema_metadata(schema.metadata))
                 keys.append(as_frame(rows.select(KEYS[table])))
         found = pl.concat(keys)
         if found.is_empty():

@@ -158,6 +158,7 @@ def test_two_clean_runs_are_identical(finished, project):
         name = file.relative_to(finished)
         print(table_hash(file), name)
         assert table_hash(project / name) == table_hash(file)
+        assert (project / name).read_bytes() == file.read_bytes()
     for name in ("models/i1/model.safetensors", "optimizers/i1/optimizer.safetensors"):
         print(file_hash(finished / name), name)
         assert file_hash(project / name) == file_hash(finished / name)

@@ -9,6 +9,7 @@ import pytest
 from rosd_core.errors import RosdError
 from rosd_core.tables.atomic import recover, replacing, replacing_folder
 from rosd_core.tables.lock import lock_file, one_writer
+from rosd_core.tables.origin import Origin
 from rosd_core.tables.publish import publishing
 
 
@@ -49,12 +50,13 @@ def dying_at(number, work):
     return dies
 
 
+DISTILL = Origin("distill", "i1", {}, {})
 OUTPUTS = ("models/i1", "optimizers/i1", "curves/i1.csv", "metrics/distill-i1.json")
 
 
 def write_all(root: Path, text: str) -> None:
     """What distill writes: two folders and two files."""
-    with publishing(root, "distill-i1") as together:
+    with publishing(root, DISTILL) as together:
         for name in OUTPUTS[:2]:
             with replacing_folder(root / name, together) as folder:
                 (folder / "weights").write_text(text)
@@ -109,7 +111,7 @@ def test_another_run_finishes_what_a_killed_one_began(tmp_path):
 
 def test_an_error_leaves_what_was_there(tmp_path):
     write_all(tmp_path, "old")
-    with pytest.raises(OSError, match="full"), publishing(tmp_path, "distill-i1") as together:
+    with pytest.raises(OSError, match="full"), publishing(tmp_path, DISTILL) as together:
         with replacing_folder(tmp_path / OUTPUTS[0], together) as folder:
             (folder / "weights").write_text("new")
         with replacing(tmp_path / OUTPUTS[2], together):

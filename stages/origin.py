@@ -1,0 +1,125 @@
+"""What a run of a stage is made from, and whether the tables that it reads still are what they were
+made from.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rosd_core.config.params import Params
+from rosd_core.tables.hashing import file_hash, fingerprint, tokenizer_fingerprint
+from rosd_core.tables.io import check_schema
+from rosd_core.tables.origin import Origin, refuse_stale
+from stages.paths import KEYS, OUTPUTS, Paths
+
+# the params of dvc.yaml that a stage's table depends on; `machine` and `engine` say where and how
+# fast it is made
+PARAMS = {
+    "prepare": ("prepare",),
+    "rollout": (
+        "loop.{key}", "prompts.examples.plain", "prompts.plain", "prompts.thinking.student",
+        "rollout",
+    ),
+    "reflect": (
+        "loop.{key}", "prompts.examples.reflect_correct", "prompts.examples.reflect_wrong",
+        "prompts.reflect_correct", "prompts.reflect_wrong", "prompts.thinking.reflector", "reflect",
+    ),
+    "align": ("align", "loop.{key}"),
+    "score": (
+        "loop.{key}", "prompts.examples.plain", "prompts.plain", "prompts.thinking.teacher",
+        "prompts.with_critique", "prompts.with_feedback", "prompts.with_idea",
+        "prompts.with_solution", "rollout", "score",
+    ),
+    "distill": ("distill", "loop.{key}", "score"),
+    "evaluate": (
+        "evaluate", "prompts.examples.plain", "prompts.plain", "prompts.thinking.student",
+    ),
+}  # fmt: skip
+WITHOUT = ("batch_tokens", "shard_problems", "shard_rows", "save_every")  # no value depends on them
+TABLES = {"prepare": "problems", "rollout": "rollouts", "reflect": "reflections",
+          "align": "alignments", "score": "scores", "evaluate": "evaluation"}  # fmt: skip
+# the stages whose tables a stage reads
+READS = {
+    "prepare": (),
+    "rollout": ("prepare",),
+    "reflect": ("prepare", "rollout"),
+    "align": ("prepare", "rollout", "reflect"),
+    "score": ("prepare", "rollout", "reflect", "align"),
+    "distill": ("score",),
+    "evaluate": ("prepare",),
+}
+# the models that it reads; align reads the tokenizer alone
+MODELS = {
+    "rollout": ("{start}",),
+    "reflect": ("{start}",),
+    "align": ("{start}",),
+    "score": ("base", "{start}"),
+    "distill": ("base", "{start}"),
+    "evaluate": ("{key}",),
+}
+
+
+def origin_of(params: Params, paths: Paths, stage: str, key: str) -> Origin:
+    """The origin of what a stage writes now. Raises RosdError for the first table that it reads
+    which is missing, or was made from something else than what is there now.
+    """
+    inputs = {}
+    for name in MODELS.get(stage, ()):
+        name = name.format(key=key, start=params.loop[key].start if key in params.loop else key)
+        folder = paths.model_folder(name)
+        inputs[f"models/{name}/tokenizer"] = tokenizer_fingerprint(folder)
+        if stage != "align":
+            inputs[f"models/{name}"] = fingerprint(folder)
+    for before in READS[stage]:
+        inputs |= refuse_stale_table(params, paths, before, KEYS.get(before, key), inputs)
+    return Origin(stage, key, params_of(params, stage, key), inputs)
+
+
+def report_origin(params: Params, paths: Paths) -> Origin:
+    """As `origin_of`, for the report, which reads the evaluations of all models."""
+    inputs = {}
+    for key in ("base", *params.loop):
+        inputs |= refuse_stale_table(params, paths, "evaluate", key, {})
+    return Origin("report", "all", {}, inputs)
+
+
+def refuse_stale_table(
+    params: Params, paths: Paths, stage: str, key: str, known: Mapping[str, str]
+) -> dict[str, str]:
+    """The name and the fingerprint of the table of a stage. Raises RosdError where it was made from
+    other params, or other inputs: those that are `known`, and the tables that are there.
+    """
+    file = table_of(paths, stage, key)
+    check_schema(TABLES[stage], file)
+    earlier = (table_of(paths, before, KEYS.get(before, key)) for before in READS[stage])
+    inputs = dict(known) | fingerprints(paths, (f for f in earlier if f.is_file()))
+    refuse_stale(file, Origin(stage, key, params_of(params, stage, key), inputs))
+    return fingerprints(paths, [file])
+
+
+def table_of(paths: Paths, stage: str, key: str) -> Path:
+    """The table that a stage writes."""
+    return paths.root / OUTPUTS[stage][0].format(key=key)
+
+
+def fingerprints(paths: Paths, files: Iterable[Path]) -> dict[str, str]:
+    """Of files, by their paths in the project."""
+    return {str(file.relative_to(paths.root)): file_hash(file)[:16] for file in files}
+
+
+def params_of(params: Params, stage: str, key: str) -> dict[str, Any]:
+    """The values that the table of a stage depends on, by their whole keys."""
+    values = params.model_dump(mode="json")
+    flat: dict[str, Any] = {}
+    for name in (text.format(key=key) for text in PARAMS[stage]):
+        value: Any = values
+        for part in name.split("."):
+            value = value[part]
+        flat |= _flat(value, name)
+    return {k: v for k, v in flat.items() if k.rpartition(".")[2] not in WITHOUT}
+
+
+def _flat(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not value:
+        return {name: value}
+    return {k: v for key, part in value.items() for k, v in _flat(part, f"{name}.{key}").items()}

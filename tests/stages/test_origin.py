@@ -1,0 +1,33 @@
+"""What stages/origin.py names, against dvc.yaml."""
+
+import pytest
+
+from rosd_core.config.load import load_params
+from stages.origin import MODELS, PARAMS, READS, params_of
+from stages.paths import KEYS, OUTPUTS
+from tests.stages.test_pipeline import definition
+from tests.support import ROOT
+
+
+@pytest.mark.parametrize("stage", PARAMS)
+def test_params_are_those_that_dvc_knows(stage):
+    declared = {name.replace("${key}", "{key}") for name in definition(stage)["params"]}
+    elsewhere = {name for name in declared if name.split(".")[0] in ("machine", "engine")}
+    assert set(PARAMS[stage]) == declared - elsewhere
+
+
+@pytest.mark.parametrize("stage", PARAMS)
+def test_inputs_are_those_that_dvc_knows(stage):
+    declared = [d for d in definition(stage)["deps"] if d.startswith(("data", "iter", "models"))]
+    names = {"{start}": "${item.start}", "{key}": "${key}"}
+    models = [f"models/{names.get(name, name)}" for name in MODELS.get(stage, ())]
+    key = "${key}"
+    tables = [OUTPUTS[before][0].format(key=KEYS.get(before, key)) for before in READS[stage]]
+    assert sorted([*models, *tables]) == sorted(declared)
+
+
+def test_params_are_flat_and_without_sizes_of_batches():
+    found = params_of(load_params(ROOT / "params.yaml"), "rollout", "i1")
+    assert found["loop.i1.start"] == "base"
+    assert "rollout.temperature" in found
+    assert not [name for name in found if name.endswith(("batch_tokens", "shard_problems"))]
