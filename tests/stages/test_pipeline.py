@@ -261,6 +261,7 @@ def test_dvc_runs_what_changed_and_nothing_else(tmp_path):
     two = {"i1": {"start": "base"}, "i2": {"start": "i1"}}
     new = {f"{s}@i2" for s in ("rollout", "reflect", "align", "score", "distill", "evaluate")}
     assert changed(loop=two) == new | {"report"}
+    assert changed(guards={"action": "warn"}) == set()  # no table depends on a bound
     assert changed() == set()
     from_base = {f"{s}@i1" for s in ("rollout", "reflect", "align", "score", "distill", "evaluate")}
     set_base(tmp_path / "models" / "base", "there", None, ROOT / "models" / "base")
