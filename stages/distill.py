@@ -8,21 +8,16 @@ out models/<iteration>, optimizers/<iteration>, curves/<iteration>.csv,
 """
 
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from rosd_core.config.params import Params
-from rosd_core.config.training import Distill
-from rosd_core.distill.checkpoint import Saves
-from rosd_core.distill.optimizer_state import STATE_FILE, save_state
+from rosd_core.distill.epoch import scored_steps
+from rosd_core.distill.optimizer_state import save_state
 from rosd_core.distill.processes import processes
 from rosd_core.distill.step_log import log_rows, summarise
-from rosd_core.distill.steps import step_rows
 from rosd_core.distill.targets import LEFT_OUT, Objective, refuse_unscored
-from rosd_core.distill.token_weights import TokenWeightSettings, weighted
+from rosd_core.distill.token_weights import TokenWeightSettings
 from rosd_core.distill.train import Optimization, train
 from rosd_core.distill.watch import Watch
 from rosd_core.forward.teachers import (
@@ -39,16 +34,14 @@ from rosd_core.models.student import open_student, save_student
 from rosd_core.prompts.chat import pad_id
 from rosd_core.seeds import row_seed
 from rosd_core.tables.atomic import replacing_folder, write_json
-from rosd_core.tables.hashing import file_hash
-from rosd_core.tables.io import row_groups, write_csv
-from rosd_core.tables.origin import Origin
+from rosd_core.tables.io import write_csv
 from rosd_core.tables.progress import Progress, report_steps, silent
 from rosd_core.tables.publish import publishing
 from rosd_core.tables.references import checked_scores
 from stages.guards import distill_guards
-from stages.kept import kept
 from stages.origin import origin_of
 from stages.paths import Paths, set_threads, start_of
+from stages.saves import open_saves
 
 
 def run(params: Params, paths: Paths, iteration: str) -> None:
@@ -66,6 +59,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     pad = pad_id(tokenizer := load_tokenizer(start))
     optimization = Optimization(**p.values_for(Optimization))
     settings = LossSettings(**s.values_for(LossSettings) | p.values_for(LossSettings))
+    weighing = TokenWeightSettings(**p.values_for(TokenWeightSettings))
     trained = status.total() - sum(status[name] for name in LEFT_OUT)
     if needs_teacher := LOSSES[p.loss].needs_teacher:
         refuse_other_teacher(told["teacher"].drop_nulls().unique().to_list(), shares)
@@ -74,7 +68,8 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         teacher = open_teacher(shares, device, pad, student, s.targets) if needs_teacher else None
         saves = open_saves(params, paths, origin, teacher_fingerprint(shares), writes)
         report = Progress("distill").report if writes else silent
-        steps = report_steps(epoch(p, table, seed), trained, report)
+        steps = scored_steps(table, weighing, p.rows_per_step, seed, p.shuffle)
+        steps = report_steps(steps, trained, report)
         watch = Watch(distill_guards(params, iteration), LOSSES[p.loss].may_rest)
         how = Objective(settings, teacher), optimization, pad, seed, watch
         logs, drift, state = train(student.model, steps, saves, *how)
@@ -88,24 +83,6 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
             write_csv(curve, paths.curve(iteration), 6, scientific=True, together=together)
             said = summarise(logs, drift, trained)
             write_json(paths.metrics("distill", iteration), said, together)
-
-
-def epoch(p: Distill, table: Path, seed: int) -> Iterator[list[Any]]:
-    """The rows of each optimizer step, with their token weights."""
-    weighing = TokenWeightSettings(**p.values_for(TokenWeightSettings))
-    groups = row_groups("scores", table)
-    rows = (weighted([r for r in g if r["status"] not in LEFT_OUT], weighing) for g in groups)
-    return step_rows(rows, p.rows_per_step, seed, p.shuffle)
-
-
-def open_saves(params: Params, paths: Paths, origin: Origin, teacher: str, writes: bool) -> Saves:
-    """Where the epoch begins, and where it keeps what it has done."""
-    key = start_of(params, origin.key)
-    before = None if key == "base" else paths.optimizer(key)
-    state = before and before / STATE_FILE
-    more = {"optimizer": file_hash(state) if state and state.is_file() else None}
-    folder = kept(params, paths, origin, teacher=teacher, **more)
-    return Saves(before, folder, params.distill.save_every, writes)
 
 
 if __name__ == "__main__":

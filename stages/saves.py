@@ -1,0 +1,19 @@
+"""Where an epoch of distillation begins, and where it keeps what it has done."""
+
+from rosd_core.config.params import Params
+from rosd_core.distill.checkpoint import Saves
+from rosd_core.distill.optimizer_state import STATE_FILE
+from rosd_core.tables.hashing import file_hash
+from rosd_core.tables.origin import Origin
+from stages.kept import kept
+from stages.paths import Paths, start_of
+
+
+def open_saves(params: Params, paths: Paths, origin: Origin, teacher: str, writes: bool) -> Saves:
+    """The saves of a run of distill; `teacher` is its fingerprint."""
+    key = start_of(params, origin.key)
+    before = None if key == "base" else paths.optimizer(key)
+    state = before and before / STATE_FILE
+    optimizer = file_hash(state) if state and state.is_file() else None
+    folder = kept(params, paths, origin, teacher=teacher, optimizer=optimizer)
+    return Saves(before, folder, params.distill.save_every, writes)
