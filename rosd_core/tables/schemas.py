@@ -78,7 +78,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         field("reward", FLOAT, "0..1", "the grader's reward"),
         field("success", BOOL, "flag", "reward >= 0.5"),
         field("parsed_answer", STR, "text", "the answer the grader found", nullable=True),
-        field("answer_format", STR, "enum", "ok | missing | malformed | timeout"),
+        field("answer_format", STR, "enum", "ok | missing | malformed | timeout | error"),
         field("feedback", STR, "text", "the grader's explanation of its verdict"),
         field(
             "seed",
@@ -165,8 +165,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             _QUOTES,
             "places",
             "each error quote: match (exact | normalised | ellipsis | fuzzy | head | none), "
-            "candidates (places where it could be, at most 128), char_start, char_end (exclusive) in "
-            "response; of a head the quote may go on after char_end; null without quote",
+            "candidates (places where it could be, at most 128), char_start, char_end (exclusive) "
+            "in response; of a head the quote may go on after char_end; null without quote",
             nullable=True,
         ),
         field(
