@@ -106,7 +106,7 @@ def _canonical(value: Any) -> str:
     return json.dumps(_plain(value), sort_keys=True)
 
 
-def _read_input(text: str) -> str | None:
+def read_input(text: str) -> str | None:
     """The canonical form of the JSON value that `text` starts with, however deep; None if there is
     none.
     """
@@ -126,7 +126,7 @@ def tool_calls(response: str) -> list[tuple[str, str | None]]:
     for number, action in enumerate(actions):
         end = actions[number + 1].start() if number + 1 < len(actions) else len(response)
         given = _INPUT.search(response, action.end(), end)
-        value = _read_input(response[given.end() : end]) if given else None
+        value = read_input(response[given.end() : end]) if given else None
         calls.append((action["name"].strip().strip("`*"), value))
     return calls
 
@@ -134,7 +134,7 @@ def tool_calls(response: str) -> list[tuple[str, str | None]]:
 def tool_use(response: str, problem: Problem) -> Verdict:
     """The multiset of (action, input) is that of the gold calls; an input stays with its action."""
     gold = [
-        (call["Action"].strip(), _read_input(call["Action_Input"]))
+        (call["Action"].strip(), read_input(call["Action_Input"]))
         for call in json.loads(problem["answer"])
     ]
     calls = tool_calls(response)
