@@ -115,6 +115,7 @@ def main() -> None:
     parser.add_argument("--chars", type=int, default=200_000)
     parser.add_argument("--only", help="a part of the name of a text")
     arguments = parser.parse_args()
+    GRADERS["math"]("\\boxed{x}", {"answer": "y"})  # starts the process that compares
     table, worst = Table("text", "match a row", "parse", "grade"), [0.0, 0.0, 0.0]
     for name, text in texts(arguments.chars):
         if arguments.only is None or arguments.only in name:

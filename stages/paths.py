@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rosd_core.config.engines import OtherModel
 from rosd_core.config.params import Params
@@ -46,6 +47,12 @@ class Paths:
     def model_folder(self, key: str) -> Path:
         """Where a model's files are: its folder, or the one that a pointer there names."""
         return resolve(self.model(key))
+
+    def with_files(self, domain: dict[str, Any]) -> dict[str, Any]:
+        """The entry of a domain with its files as seen from here; `hf://` names and null stay."""
+        named = {key: domain.get(key) for key in ("train_file", "test_file")}
+        here = {k: v for k, v in named.items() if v is not None and not v.startswith("hf://")}
+        return domain | {key: str(self.root / file) for key, file in here.items()}
 
     def other_model(self, name: str) -> Path:
         """The folder of a model beside the student's: a folder, seen from the project's, or an id

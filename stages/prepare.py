@@ -24,7 +24,7 @@ def run(params: Params, paths: Paths) -> None:
             if wanted == 0:
                 continue
             number = None if wanted == "all" else wanted
-            found = source_rows(name, source.model_dump(), split, number, p.seed)
+            found = source_rows(name, paths.with_files(source.model_dump()), split, number, p.seed)
             chosen, duplicates = choose(name, split, found, number, p.seed, seen)
             rows += [
                 row | {"task": source.task, "system": system_of(row, source.system)}

@@ -9,7 +9,8 @@ gold answer: a teacher may read it (`align.teacher_context: feedback`).
 | exact | the whole response, stripped, is the gold answer |
 | mcq | the text of the last `<answer>` is the gold letter (SciKnowEval) |
 | tool_use | the calls are the gold calls, each with its own input, in any order |
-| math | the last `\\boxed{}` or `####` is the gold answer: as text, as a number, symbolically |
+| math | the last `\\boxed{}` or `####` is the gold answer: as text, as a number, symbolically;
+| | two different boxes in one line are no answer |
 | last_number | the last number of the response is the gold number |
 | reasoning_gym | the generator's own score of the last `<answer>` |
 """
@@ -19,13 +20,12 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 from rosd_core.errors import RosdError
 from rosd_core.graders.math_worker import equal_within
-from rosd_core.graders.numbers import last_number_of
-from rosd_core.graders.procedural import gym_dataset
+from rosd_core.graders.numbers import last_number_of, plain_number
+from rosd_core.graders.procedural import gym_dataset, gym_score
 
 Problem = Mapping[str, Any]
 MATH_SECONDS = 5.0  # time limit of a symbolic comparison
@@ -35,7 +35,8 @@ MATH_SECONDS = 5.0  # time limit of a symbolic comparison
 class Verdict:
     """`reward` in [0, 1]; `parsed` is None where no answer was found; `feedback` is fit for a
     teacher's prompt. `format`: ok | missing (no answer found) | malformed (an answer in a form that
-    the task does not allow) | timeout (the comparison did not end).
+    the task does not allow) | timeout (the comparison did not end) | error (the generator's scorer
+    failed on the answer).
     """
 
     reward: float
@@ -105,7 +106,7 @@ def _canonical(value: Any) -> str:
     return json.dumps(_plain(value), sort_keys=True)
 
 
-def _read_input(text: str) -> str | None:
+def read_input(text: str) -> str | None:
     """The canonical form of the JSON value that `text` starts with, however deep; None if there is
     none.
     """
@@ -125,7 +126,7 @@ def tool_calls(response: str) -> list[tuple[str, str | None]]:
     for number, action in enumerate(actions):
         end = actions[number + 1].start() if number + 1 < len(actions) else len(response)
         given = _INPUT.search(response, action.end(), end)
-        value = _read_input(response[given.end() : end]) if given else None
+        value = read_input(response[given.end() : end]) if given else None
         calls.append((action["name"].strip().strip("`*"), value))
     return calls
 
@@ -133,7 +134,7 @@ def tool_calls(response: str) -> list[tuple[str, str | None]]:
 def tool_use(response: str, problem: Problem) -> Verdict:
     """The multiset of (action, input) is that of the gold calls; an input stays with its action."""
     gold = [
-        (call["Action"].strip(), _read_input(call["Action_Input"]))
+        (call["Action"].strip(), read_input(call["Action_Input"]))
         for call in json.loads(problem["answer"])
     ]
     calls = tool_calls(response)
@@ -165,21 +166,20 @@ def last_boxed(response: str) -> str | None:
     return rest.split("\n", 1)[0].strip() if mark else None
 
 
-def _number(text: str) -> Fraction | None:
-    """The value of a plain number: `1,000`, `$5.00`, `3/4`; a percent sign is left out."""
-    bare = re.sub(r"\\?[$,\s]|\\[!,;]|\\text\{[^}]*\}$", "", text).rstrip(".")
-    percent = re.fullmatch(r"(.*?)\\?%", bare)
-    bare = percent[1] if percent else bare
-    if not re.fullmatch(r"[-+]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})(/\d{1,40})?", bare):
-        return None
-    try:
-        return Fraction(bare) if "/" not in bare else _quotient(*bare.split("/"))
-    except (ValueError, ZeroDivisionError):
-        return None
+def two_answers(response: str, parsed: str) -> bool:
+    """Whether the answer is no single one: another box with another content in its line, or an
+    equation of two different numbers. Answers in earlier lines are steps, or were given up.
+    """
+    at = max(response.rfind("\\boxed{"), response.rfind("\\fbox{"))
+    earlier = last_boxed(response[response.rfind("\n", 0, at) + 1 : at]) if at >= 0 else None
+    values = [plain_number(side) for side in parsed.split("=", 8)]
+    unequal = len(values) > 1 and None not in values and len(set(values)) > 1
+    return unequal or (earlier is not None and not _same(earlier, parsed))
 
 
-def _quotient(above: str, below: str) -> Fraction:
-    return Fraction(above) / Fraction(below)
+def _same(text: str, other: str) -> bool:
+    number = plain_number(text)
+    return text == other or (number is not None and number == plain_number(other))
 
 
 def math(response: str, problem: Problem) -> Verdict:
@@ -187,10 +187,12 @@ def math(response: str, problem: Problem) -> Verdict:
     parsed = last_boxed(response)
     if parsed is None:
         return _missing("\\boxed{} or ####")
+    if two_answers(response, parsed):
+        return Verdict(0.0, parsed, "There are two answers.", "malformed")
     gold = last_boxed(problem["answer"]) or problem["answer"].strip()
     if parsed == gold:
         return _judge(True, parsed)
-    numbers = _number(parsed), _number(gold)
+    numbers = plain_number(parsed), plain_number(gold)
     if None not in numbers and (numbers[0] == numbers[1] or "%" not in parsed + gold):
         return _judge(numbers[0] == numbers[1], parsed)
     if not parsed or len(parsed) > 500:
@@ -229,7 +231,9 @@ def reasoning_gym(response: str, problem: Problem) -> Verdict:
         return _missing("<answer>")
     entry = json.loads(problem["grader_data"])
     dataset = gym_dataset(entry["name"], entry["config"], entry["seed"], entry["size"])
-    score = float(dataset.score_answer(parsed, dataset[entry["index"]]))
+    score = gym_score(dataset, entry["index"], parsed)
+    if score is None:
+        return Verdict(0.0, parsed, "The answer could not be read.", "error")
     right = score >= 1
     feedback = "The answer is right." if right else f"The answer {parsed!r} scores {score:.2f}."
     return Verdict(score, parsed, feedback)

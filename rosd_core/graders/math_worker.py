@@ -8,12 +8,16 @@ import atexit
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from rosd_core.errors import RosdError
+
+OVERTIME = 2.0  # seconds after which the process ends itself, beyond the time limit
 
 
 def equal(gold: str, parsed: str) -> bool:
@@ -54,11 +58,16 @@ class _Worker:
 
     def ask(self, gold: str, parsed: str, seconds: float) -> bool | None:
         with self.lock:
+            if self.process is not None and self.process.poll() is not None:
+                self.stop()  # it was killed while it waited
             process = self.process or self._start()
             assert process.stdin is not None
-            process.stdin.write(json.dumps([gold, parsed]) + "\n")
-            process.stdin.flush()
-            answer = self._read(seconds)
+            try:
+                process.stdin.write(json.dumps([gold, parsed, seconds]) + "\n")
+                process.stdin.flush()
+                answer = self._read(seconds)
+            except BrokenPipeError:
+                answer = None
             if not answer:
                 self.stop()
             return json.loads(answer) if answer else None
@@ -66,7 +75,8 @@ class _Worker:
     def stop(self) -> None:
         if self.process is not None:
             self.process.kill()
-            self.process.communicate()
+            with suppress(BrokenPipeError):  # of what was written to it last
+                self.process.communicate()
             self.process = None
 
 
@@ -88,11 +98,15 @@ def _serve() -> None:
     answers = sys.stdout
     sys.stdout = sys.stderr  # nothing else may write between the answers
     print("ready", file=answers, flush=True)
-    for line in sys.stdin:
+    for line in sys.stdin:  # ends when the parent does, however it dies
+        gold, parsed, seconds = json.loads(line)
+        # the system's alarm ends this process in C code, too, where the parent no longer can
+        signal.setitimer(signal.ITIMER_REAL, seconds + OVERTIME)
         try:
-            verdict = equal(*json.loads(line))
+            verdict = equal(gold, parsed)
         except Exception:  # a parser's failure on a model's text says: not equal
             verdict = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
         print(json.dumps(verdict), file=answers, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""The last number of a running text, read exactly."""
+"""Numbers read exactly: the last one of a running text, and an answer that is one."""
 
 import re
 from fractions import Fraction
@@ -55,3 +55,26 @@ def _value(bare: str) -> Fraction | None:
     if not whole:
         return value
     return Fraction(whole) - value if whole.startswith("-") else Fraction(whole) + value
+
+
+# groups of three digits: `1,000`, `1{,}000`, `1\\,000`, `1 000`
+_GROUPS = re.compile(r"(?<![\d.])\d{1,3}(?:(?:,|\{,\}|\\[,;!]|,\\!|\s)\d{3})+(?![\d,])")
+_PLAIN = re.compile(r"[-+]?(\d{1,40}(\.\d{0,40})?|\.\d{1,40})(/\d{1,40})?")
+
+
+def plain_number(text: str) -> Fraction | None:
+    """The value of an answer that is one number: `1,000`, `$5.00`, `3/4`; a percent sign is left
+    out. None for anything else, such as `1,0`.
+    """
+    if len(text) > 200:  # 40 digits twice, with separators
+        return None
+    text = _GROUPS.sub(lambda m: re.sub(r"\D", "", m.group()), text)
+    text = re.sub(r"\\?\$|\\[!,;]|\\text\{[^}]*\}$|\\?%$", " ", text.strip())
+    bare = re.sub(r"(?<=[-+/])\s+|\s+(?=/)", "", text.strip()).removesuffix(".").strip()
+    if not _PLAIN.fullmatch(bare):
+        return None
+    try:
+        above, _, below = bare.partition("/")
+        return Fraction(above) / Fraction(below or 1)
+    except ZeroDivisionError:
+        return None

@@ -59,3 +59,15 @@ def gym_dataset(name: str, config: Mapping[str, Any], seed: int, size: int) -> A
         raise RosdError(
             f"prepare: reasoning-gym's {name!r} refuses {dict(config)}: {error}"
         ) from None
+
+
+def gym_score(dataset: Any, index: int, answer: str) -> float | None:
+    """The generator's score in [0, 1] of an answer to an entry; None where its scorer raises, as
+    some do on ordinary text, or gives no such number.
+    """
+    entry = dataset[index]
+    try:
+        score = float(dataset.score_answer(answer, entry))
+    except Exception:  # a scorer of another project, on a model's text
+        return None
+    return score if 0 <= score <= 1 else None

@@ -78,7 +78,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         field("reward", FLOAT, "0..1", "the grader's reward"),
         field("success", BOOL, "flag", "reward >= 0.5"),
         field("parsed_answer", STR, "text", "the answer the grader found", nullable=True),
-        field("answer_format", STR, "enum", "ok | missing | malformed | timeout"),
+        field("answer_format", STR, "enum", "ok | missing | malformed | timeout | error"),
         field("feedback", STR, "text", "the grader's explanation of its verdict"),
         field(
             "seed",

@@ -13,7 +13,9 @@ def read_user_file(file: str, key: str) -> pl.DataFrame:
     """A file that the param `key` names. Raises RosdError naming both."""
     remote = file.startswith("hf://")
     if not remote and not Path(file).is_file():
-        raise RosdError(f"{file}: no such file ({key}). Paths count from the project.")
+        raise RosdError(
+            f"{file}: no such file ({key}). Paths count from the folder of params.yaml."
+        )
     lines = partial(pl.read_ndjson, infer_schema_length=None)
     readers: dict[str, Callable[[str], pl.DataFrame]] = {
         ".jsonl": lines,

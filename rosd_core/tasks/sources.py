@@ -20,8 +20,8 @@ from typing import Any
 import polars as pl
 
 from rosd_core.errors import RosdError
+from rosd_core.graders.gold import gold_fault
 from rosd_core.graders.graders import GRADERS, last_boxed
-from rosd_core.graders.numbers import last_number_of
 from rosd_core.graders.procedural import gym_dataset
 from rosd_core.pocket.world import DOMAINS, make_problem
 from rosd_core.seeds import row_seed
@@ -65,6 +65,11 @@ def _column(frame: pl.DataFrame, file: str, *names: str) -> pl.Series:
     """The first of the named columns that is there, as text."""
     for name in names:
         if name in frame.columns:
+            kind = frame[name].dtype
+            if kind.is_nested() or kind in (pl.Binary, pl.Object):
+                raise RosdError(
+                    f"{file}: column {name} holds {kind}, not text; write each value as one text."
+                )
             return frame[name].cast(pl.String)
     raise RosdError(
         f"{file}: none of the columns {', '.join(names)}; there are: {', '.join(frame.columns)}."
@@ -79,11 +84,26 @@ def _texts(frame: pl.DataFrame, file: str, *names: str) -> list[str]:
     return column.to_list()
 
 
+def _check_gold(file: str, grader: str, answers: Sequence[str]) -> None:
+    """Raises RosdError for the first gold answer that its grader could not read."""
+    for number, answer in enumerate(answers):
+        if fault := gold_fault(grader, answer):
+            raise RosdError(
+                f"{file}: row {number}: the answer {_brief(answer)} {fault} (grader {grader}); "
+                "correct the row or take it out."
+            )
+
+
+def _brief(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:80] + " ...")
+
+
 def layout_rows(file: str, grader: str) -> list[Row]:
     """Rows with prompt, system, answer: SciKnowEval and tool use."""
     frame = read_user_file(file, "prepare.domains")
     system = _column(frame, file, "system").to_list() if "system" in frame.columns else []
     prompts, answers = (_texts(frame, file, name) for name in ("prompt", "answer"))
+    _check_gold(file, grader, answers)
     systems = system or [None] * len(frame)
     return [
         _row(prompt, answer, grader, system=system or None)
@@ -91,8 +111,10 @@ def layout_rows(file: str, grader: str) -> list[Row]:
     ]
 
 
-def math_rows(file: str) -> list[Row]:
-    """GSM8K, MATH and AIME: a problem, an answer and perhaps a worked solution."""
+def math_rows(file: str, marked: bool) -> list[Row]:
+    """GSM8K, MATH and AIME: a problem, an answer and perhaps a worked solution. With `marked`, and
+    where there is a solution only, the gold answer is what `####` or a box marks in it.
+    """
     frame = read_user_file(file, "prepare.domains")
     prompts = _texts(frame, file, "question", "problem")
     worked = (
@@ -108,7 +130,14 @@ def math_rows(file: str) -> list[Row]:
         gold = last_boxed(answer)  # GSM8K's answer is a worked solution that ends in #### gold
         if gold is not None:
             solution = solution or answer
-        rows.append(_row(prompt, gold or answer, "math", solution=solution, system=MATH_REQUEST))
+        elif marked or answers is worked:
+            raise RosdError(
+                f"{file}: row {number}: {_brief(answer)} has no final answer, neither after #### "
+                "nor in \\boxed{}; add it or take the row out."
+            )
+        gold = answer if gold is None else gold
+        rows.append(_row(prompt, gold, "math", solution=solution, system=MATH_REQUEST))
+    _check_gold(file, "math", [row["answer"] for row in rows])
     return rows
 
 
@@ -123,13 +152,7 @@ def table_rows(file: str, columns: Mapping[str, str], grader: str) -> list[Row]:
         else _column(frame, file, column).to_list()
         for name, column in columns.items()
     }
-    if grader == "last_number":
-        for number, answer in enumerate(texts["answer"]):
-            if last_number_of(answer) is None:
-                raise RosdError(
-                    f"{file}: row {number}: the answer {answer!r} is no number, which grader "
-                    "last_number needs."
-                )
+    _check_gold(file, grader, texts["answer"])
     more = [name for name in texts if name not in ("prompt", "answer")]
     return [
         _row(prompt, answer, grader, **{name: texts[name][n] for name in more})
@@ -187,7 +210,7 @@ def _source_rows(
     if task == "table":
         return table_rows(file, source["columns"], source["grader"])
     if task == "math" or task == "gsm8k":
-        return math_rows(file)
+        return math_rows(file, task == "gsm8k")
     return layout_rows(file, {"sciknoweval": "mcq", "tooluse": "tool_use"}[task])
 
 

@@ -3,14 +3,17 @@
 import inspect
 import json
 import re
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rosd_core.graders import graders
+from rosd_core.graders import graders, math_worker
 from rosd_core.graders.graders import GRADERS, answer_line, exact, last_boxed, math, mcq, tool_use
 from rosd_core.graders.procedural import UNSAFE_GENERATORS
 from rosd_core.pocket.world import DOMAINS, make_problem
@@ -106,6 +109,13 @@ def test_tool_use(response, reward, form):
         ("2\\sqrt{2}", "\\sqrt{8}", True),
         ("(1,2)", "(1, 2)", True),
         ("3/4", "0.75", True),
+        ("1{,}000", "1000", True),
+        ("1,0", "10", False),  # separators are between groups of three digits
+        ("12,34", "1234", False),
+        ("1 0", "10", False),  # two answers
+        ("5=6", "6", False),
+        ("x=6", "6", True),
+        ("2+3=5", "5", True),
         ("17", "18", False),
         ("x^2+1", "x^2-1", False),
         ("", "18", False),
@@ -121,6 +131,73 @@ def test_the_last_box_and_the_last_hashes():
     assert last_boxed("sum\n#### 5\n") == "5"
     assert last_boxed("\\boxed{1") is None
     assert math("it is 5", gold("5")).format == "missing"
+
+
+@pytest.mark.parametrize(
+    ("response", "success", "form"),
+    [
+        ("\\boxed{5} or \\boxed{6}", False, "malformed"),
+        ("\\boxed{6} = \\boxed{6.0}", True, "ok"),
+        ("first \\boxed{5}\nno, it is \\boxed{6}", True, "ok"),
+    ],
+)
+def test_two_answers_in_one_line_are_none(response, success, form):
+    verdict = math(response, gold("6"))
+    assert (verdict.success, verdict.format) == (success, form)
+
+
+def test_the_worker_is_started_again_when_it_was_killed():
+    assert math("\\boxed{\\frac{2}{4}}", gold("\\frac{1}{2}")).success
+    killed = math_worker._WORKER.process
+    assert killed is not None
+    killed.kill()
+    killed.wait()
+    assert math("\\boxed{\\frac{2}{4}}", gold("\\frac{1}{2}")).success
+    assert math_worker._WORKER.process is not killed
+
+
+def test_the_worker_does_not_outlive_its_parent():
+    # 9^9^9^9 never ends and runs in C; the parent is killed after a second
+    code = (
+        "import threading, time; from rosd_core.graders.math_worker import _WORKER, equal_within;"
+        "equal_within('1', 'x', 30); print(_WORKER.process.pid, flush=True);"
+        "equal_within('3', '9^{9^{9^{9}}}', 1.5)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    worker = int(parent.stdout.readline())
+    time.sleep(0.5)
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    until = time.monotonic() + 20
+    while alive(worker) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not alive(worker)
+
+
+def alive(pid):
+    """Whether a process runs; one that ended and is not collected by its new parent does not."""
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+ODD = ["42", "the answer is 5", "[1, 2", "{", "a b c", '{"a": 1}', "9" * 500, "1/0", "\U0001f600"]
+
+
+def test_no_scorer_of_reasoning_gym_ends_a_run():
+    pytest.importorskip("reasoning_gym", reason="the extra [gym] is not installed")
+    from reasoning_gym.factory import DATASETS
+
+    errors = set()
+    for name in sorted(set(DATASETS) - UNSAFE_GENERATORS - {"composite"}):
+        data = {"name": name, "config": {}, "seed": 1, "size": 1, "index": 0}
+        problem = {"answer": "", "grader_data": json.dumps(data)}
+        for text in ODD:
+            verdict = GRADERS["reasoning_gym"](f"<answer>{text}</answer>", problem)
+            assert verdict.format in ("ok", "error") and 0 <= verdict.reward <= 1
+            errors |= {name} if verdict.format == "error" else set()
+    assert "prime_factorization" in errors  # it takes every answer for a product of integers
 
 
 def test_the_time_limit_holds_in_a_thread_and_the_next_answer_is_right(monkeypatch):

@@ -22,13 +22,13 @@ def write_lines(path: Path, *rows: dict) -> str:
 
 def test_gsm8k_math_and_aime_rows(tmp_path):
     gsm = write_lines(tmp_path / "g.jsonl", {"question": "2+3?", "answer": "2+3=5\n#### 5"})
-    (row,) = math_rows(gsm)
+    (row,) = math_rows(gsm, True)
     assert (row["answer"], row["solution"], row["grader"]) == ("5", "2+3=5\n#### 5", "math")
     boxed = write_lines(tmp_path / "m.jsonl", {"problem": "p", "solution": "so \\boxed{x^2}"})
-    (row,) = math_rows(boxed)
+    (row,) = math_rows(boxed, False)
     assert (row["answer"], row["solution"]) == ("x^2", "so \\boxed{x^2}")
     aime = write_lines(tmp_path / "a.jsonl", {"problem": "p", "answer": 204})
-    (row,) = math_rows(aime)
+    (row,) = math_rows(aime, False)
     assert (row["answer"], row["solution"]) == ("204", None)
 
 
