@@ -200,6 +200,7 @@ def schema(
 app.command()(cli_models.base)
 app.command("init")(cli_models.init_project)
 app.command()(cli_models.parity)
+app.command()(cli_models.verify)
 app.command()(cli_models.serve)
 
 
