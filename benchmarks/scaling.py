@@ -80,18 +80,19 @@ def main(
         in_process(stage_name, folder)
         return
     from rosd_core.tables.io import read_table, write_table
+    from rosd_core.tables.origin import read_origin
 
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         prepared(home, unit)
         file = home / "iterations" / "i1" / "alignments.parquet"
-        whole = read_table("alignments", file)
+        whole, origin = read_table("alignments", file), read_origin(file, "align")
         print("| stage | rows | supervised tokens | µs a token | µs a further token | ratio | "
               "peak MiB | ratio |\n" + "| --- " * 8 + "|")  # fmt: skip
         sizes: dict[str, list[tuple[int, float, float]]] = {"score": [], "distill": []}
         for factor in FACTORS:
             rows = whole.head(len(whole) * factor // FACTORS[-1])
-            write_table("alignments", rows.to_dicts(), file)
+            write_table("alignments", rows.to_dicts(), file, origin=origin)
             tokens = int(rows["positions"].list.len().sum())
             for part, known in sizes.items():
                 runs = [stage(part, home) for _ in range(2)]

@@ -233,6 +233,7 @@ app.command()(cli_models.base)
 app.command()(cli_models.merge)
 app.command("init")(cli_models.init_project)
 app.command()(cli_models.parity)
+app.command()(cli_models.verify)
 app.command()(cli_models.serve)
 
 

@@ -1,4 +1,4 @@
-"""Commands of `rosd` about models and their engines: base, merge, init, parity, serve."""
+"""Commands of `rosd` about models and their engines: base, merge, init, parity, verify, serve."""
 
 import shlex
 from pathlib import Path
@@ -123,6 +123,25 @@ def parity(
             f"{found['parity_mean']:.2g} nats, worst {found['parity_worst']:.2g}; the mean may be "
             f"{values.engine.parity.bound:g} (engine.parity.bound)"
         )
+
+
+def verify(
+    iteration: Iteration,
+    rows: Annotated[int, typer.Option(min=1, help="How many rows of each table.")] = 8,
+    seed: Annotated[int, typer.Option(help="Draws the rows.")] = 0,
+    tolerance: Annotated[float, typer.Option(min=0, help="Of floats: log-probs in nats.")] = 1e-3,
+    params: ParamsFile = DEFAULT_PARAMS,
+) -> None:
+    """Make rows of an iteration's rollouts and scores again and compare them with the tables."""
+    with messages("verify"):
+        from rosd_core.config.load import load_params
+        from stages.paths import Paths
+        from stages.verify import check
+
+        paths = Paths(params.resolve().parent)
+        done = check(load_params(params), paths, iteration, rows, seed, tolerance)
+    for table, count in done.items():
+        typer.echo(f"{table}: {count} rows made again, the same")
 
 
 def serve(

@@ -11,6 +11,7 @@ from rosd_core.config.load import load_params
 from rosd_core.config.presets import apply_presets, combine, missing_files, names, overlay
 from rosd_core.errors import RosdError
 from rosd_core.tables.io import read_table, write_table
+from rosd_core.tables.origin import read_origin
 from stages.cli import app
 from tests.support import ROOT, run_stage, write_params
 
@@ -170,7 +171,7 @@ def test_the_shape_of_each_preset_runs_with_a_tiny_random_model(tmp_path, tokeni
     rows = rollouts.with_columns(
         success=first | pl.col("success"), reward=pl.when(first).then(1.0).otherwise("reward")
     ).to_dicts()
-    write_table("rollouts", rows, table)
+    write_table("rollouts", rows, table, origin=read_origin(table, "rosd rollout"))
     run_stage(tmp_path, "reflect", "i1")
     reflections = read_table("reflections", table.with_name("reflections.parquet"))
     assert reflections["skip_reason"].is_null().all()

@@ -225,3 +225,33 @@ def test_ids_and_positions_refer_to_what_exists(project, name, change, part):
     file = f"iterations/i1/{name}.parquet"
     rewrite(project / file, change)
     refused(project, NEXT[file], f"{file}: row ", part)
+
+
+def test_verify_makes_rows_again(project):
+    result = rosd(project, "verify", "i1", "--rows", "3")
+    assert result.exit_code == 0, result.output
+    assert "rollouts: 3 rows made again, the same" in result.stdout
+    assert "scores: 3 rows made again, the same" in result.stdout
+
+
+def test_verify_names_the_rows_that_differ(project):
+    """All rows are made again; one token, one log-probability and one divergence are others."""
+
+    def another_token(rows):
+        rows[0]["response_ids"][0] += 1
+        rows[1]["student_logp"][0] -= 0.5
+
+    def another_divergence(rows):
+        rows[2]["divergence"][0] += 0.25
+
+    folder = project / "iterations" / "i1"
+    rewrite(folder / "scores.parquet", another_divergence)
+    result = rosd(project, "verify", "i1", "--rows", "99")
+    assert (result.exit_code, result.stderr.count(": row ")) == (1, 1)
+    assert "divergence differs by up to 0.25" in result.stderr
+    (folder / "scores.parquet").unlink()
+    rewrite(folder / "rollouts.parquet", another_token)
+    result = rosd(project, "verify", "i1", "--rows", "99")
+    assert (result.exit_code, result.stderr.count(": row ")) == (1, 2)
+    assert "response_ids is another one" in result.stderr
+    assert "student_logp differs by up to 0.5" in result.stderr

@@ -162,5 +162,5 @@ def test_rollouts_of_an_older_model_are_refused(project):
     run(project, "prepare", "rollout", "reflect", "align")
     weights = project / "models/base/model.safetensors"
     save_file({n: t * 1.01 for n, t in load_file(weights).items()}, weights, {"format": "pt"})
-    with pytest.raises(RosdError, match=r"sampled by the weights .*; run `rosd rollout`"):
+    with pytest.raises(RosdError, match=r"made from another models/base .*`rosd rollout i1`"):
         run(project, "score")
