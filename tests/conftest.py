@@ -10,6 +10,7 @@ from tests.support import ROOT, SMALL, write_params
 
 settings.register_profile("rosd", deadline=None)  # a busy machine is no failure
 settings.register_profile("fast", deadline=None, max_examples=10)
+settings.register_profile("thorough", deadline=None, max_examples=1200)
 settings.load_profile("rosd")
 
 

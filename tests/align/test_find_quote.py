@@ -2,6 +2,7 @@
 
 import time
 import unicodedata
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -188,7 +189,8 @@ def test_a_row_of_quotes_takes_time_that_grows_with_the_text(pattern):
         text = (pattern * size)[:size]
         quotes = [text[n : n + 40 + n] + " zq" * (n % 2) for n in range(MOST_QUOTES)]
         started = time.process_time()
-        find_quotes({"quotes": quotes, "raw": text}, text, 80)
+        row: Any = {"quotes": quotes, "raw": text}
+        find_quotes(row, text, 80)
         seconds[size] = time.process_time() - started
     assert seconds[20_000] < 5 * 11 * max(seconds[2500], 0.02)
 
@@ -202,5 +204,6 @@ def test_the_fuzzy_search_of_a_row_ends_and_says_so():
     # a quote of 1000 letters in a text of 6000 costs 1000 + 1000^2 x 6000 / 1.5 M = 5000 of 6000
     text = "The sum of 12 and 30 is 42. " * 300
     wrong = "".join("q" if n % 9 == 0 else c for n, c in enumerate(text[:990]))
-    places, cut = find_quotes({"quotes": [wrong, "z" + wrong], "raw": ""}, text[:6000], 80)
+    row: Any = {"quotes": [wrong, "z" + wrong], "raw": ""}
+    places, cut = find_quotes(row, text[:6000], 80)
     assert [place["match"] for place in places] == ["fuzzy", "none"] and cut == 1
