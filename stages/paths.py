@@ -33,9 +33,16 @@ KEYS = {"prepare": "all", "bootstrap": "base", "report": "all"}  # of stages tha
 
 @dataclass(frozen=True)
 class Paths:
-    """Every path of the project, from the folder that holds params.yaml."""
+    """Every path of the project, from the folder that holds params.yaml. A run of a study has a
+    folder of its own, `root`, and shares the files that params name with its `project`.
+    """
 
     root: Path
+    project: Path | None = None
+
+    def given(self, name: str) -> Path:
+        """A file or folder that params name: relative paths count from the project's folder."""
+        return (self.project or self.root) / Path(name).expanduser()
 
     @property
     def problems(self) -> Path:
@@ -52,13 +59,13 @@ class Paths:
         """The entry of a domain with its files as seen from here; `hf://` names and null stay."""
         named = {key: domain.get(key) for key in ("train_file", "test_file")}
         here = {k: v for k, v in named.items() if v is not None and not v.startswith("hf://")}
-        return domain | {key: str(self.root / file) for key, file in here.items()}
+        return domain | {key: str(self.given(file)) for key, file in here.items()}
 
     def other_model(self, name: str) -> Path:
         """The folder of a model beside the student's: a folder, seen from the project's, or an id
         on the hub. Raises RosdError where it has no weights that a fingerprint can be made of.
         """
-        here = self.root / Path(name).expanduser()
+        here = self.given(name)
         folder = here.resolve() if here.is_dir() else find_model(name, None)[0]
         if not any(folder.glob("*model*.safetensors")):
             raise RosdError(f"{folder}: no model*.safetensors; convert the weights to safetensors.")

@@ -58,7 +58,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     peers = use_references(peers, problems, p.no_success)
     tasks, rows = [], []
     if p.enabled and p.source == "file":
-        file = str(paths.root / str(p.file).replace("{iteration}", iteration))
+        file = str(paths.given(str(p.file).replace("{iteration}", iteration)))
         rows = rows_of_file(read_user_file(file, "reflect.file"), file, peers, rollouts)
     else:
         builder = PromptBuilder(

@@ -35,7 +35,7 @@ def run_arm(run: Run, paths: Paths, home: Path) -> None:
     weights = fingerprint(paths.model_folder("base"))
     begun = {"weights": weights, "settings": run.settings()}
     found = _begin(work, shared, begun, paths)
-    here, done, failed = Paths(work), shared_stages(run.params, shared), None
+    here, done, failed = Paths(work, paths.root), shared_stages(run.params, shared), None
     for number, iteration in enumerate(run.params.loop, 1):
         if iteration in found:
             continue

@@ -32,7 +32,7 @@ def make_shared(params: Params, paths: Paths, folder: Path) -> None:
     if file.is_file() and json.loads(file.read_text()) == settings:
         return
     with replacing_folder(folder) as target:
-        here, seconds = Paths(target), {}
+        here, seconds = Paths(target, paths.root), {}
         link_base(paths, here)
         prepare.run(params, here)
         evaluate.run(params, here, "base")

@@ -1,5 +1,7 @@
 """A study end to end, on the real base model: runs, results, and going on after a stop."""
 
+import json
+
 import pytest
 from ruamel.yaml import YAML
 
@@ -97,3 +99,25 @@ def test_a_run_that_diverges_is_a_result(project, monkeypatch):
         "stopped in i1: training diverged"
         in (project / "study" / "small" / "tables.md").read_text()
     )
+
+
+@pytest.mark.stage
+def test_files_that_params_name_count_from_the_project_in_every_run(project):
+    (project / "data").mkdir()
+    rows = [{"question": f"What is {n} plus {n}?", "answer": str(2 * n)} for n in range(3, 9)]
+    (project / "data" / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (project / "teacher").symlink_to(ROOT / "models" / "base")
+    mine = {
+        "task": "table", "train_file": None, "test_file": "data/mine.jsonl", "train": 0, "test": 2,
+        "columns": {"prompt": "question", "answer": "answer"}, "grader": "last_number",
+    }  # fmt: skip
+    params = {
+        "score.lift": "warn", "score.teacher": {"model": "teacher"},
+        "prepare.domains.mine": mine,
+    }  # fmt: skip
+    arms = [{"method": ["sdpo"]}]
+    found = run(
+        project, select=None, arms=arms, baseline={"method": "sdpo"}, params=params, iterations=1
+    )
+    assert found.filter(quantity="failed").is_empty()
+    assert not found.filter(quantity="evaluate.mine.mean").is_empty()
