@@ -17,8 +17,9 @@ def test_means_over_scored_tokens_by_hand(tmp_path):
     tails = [[math.log(0.5), math.log(0.25)], [math.log(0.25)], []]
     entropies = [[1.0, 2.0], [0.5], []]
     rows = [
-        row("wrong", [0, 1][: len(tail)], [0.1] * len(tail), entropy) | {"tail_logp": tail}
-        for tail, entropy in zip(tails, entropies, strict=True)
+        row("wrong", [0, 1][: len(tail)], [0.1] * len(tail), entropy)
+        | {"tail_logp": tail, "rollout_id": f"p/{number}"}
+        for number, (tail, entropy) in enumerate(zip(tails, entropies, strict=True))
     ]
     write_table("scores", rows, tmp_path / "scores.parquet")
     assert distribution_signs(tmp_path / "scores.parquet") == pytest.approx(
