@@ -188,6 +188,7 @@ def test_reflections_of_any_text(raw, response, kind, finish_reason):
     found = parse_reflection(raw, kind, finish_reason)
     parse_constrained(raw, response, finish_reason)
     row: Any = {"quotes": list(found.quotes), "raw": raw}
+    places: list[Any]
     places, _ = find_quotes(row, response, 80)
     assert len(places) == len(found.quotes)
     for place in places:
