@@ -6,7 +6,7 @@ from random import Random
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rosd_core.config.load import load_params
@@ -95,11 +95,13 @@ def conversations(weak_digits, seed):
     return draw_conversations(seed, 0, 40, PROMPTS, lesson)
 
 
+@settings(max_examples=20)
 @given(st.integers(0, 10**6))
 def test_every_digit_weak_is_the_world_without_weak_digits(seed):
     assert conversations(EVERY, seed) == conversations(None, seed)
 
 
+@settings(max_examples=20)
 @given(st.integers(0, 10**6))
 def test_weak_conversations_are_a_function_of_the_seed(seed):
     assert conversations(WEAK, seed) == conversations(WEAK, seed)

@@ -201,8 +201,14 @@ def covers_key(declared: str, key: str) -> bool:
     return key == declared or key.startswith(f"{declared}.")
 
 
+AS_MODULES = [
+    stage if stage in ("align", "rollout") else pytest.param(stage, marks=pytest.mark.slow)
+    for stage in (*STAGES, "study")
+]
+
+
 @pytest.mark.stage
-@pytest.mark.parametrize("stage", [*STAGES, "study"])
+@pytest.mark.parametrize("stage", AS_MODULES)
 def test_every_stage_runs_as_a_module(stage):
     command = [sys.executable, "-m", f"stages.{stage}", "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -243,7 +243,14 @@ def test_a_table_of_another_schema_and_one_without_eligible_rows_stop(finished, 
     assert (project / "iterations" / "i1" / "scores.parquet").read_bytes() == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_stage_leaves_nothing_under_its_final_name(project, number):
     changes = SMALL | {"rollout": {"problems": 12, "group_size": 200, "shard_problems": 1}}
     write_params(project, changes)

@@ -208,7 +208,11 @@ def is_of_ray(process: psutil.Process) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("number", "when"), [(signal.SIGTERM, "raylet"), (signal.SIGINT, "ray::_Worker")]
+    ("number", "when"),
+    [
+        pytest.param(signal.SIGTERM, "raylet", marks=pytest.mark.slow),
+        (signal.SIGINT, "ray::_Worker"),
+    ],
 )
 def test_an_interrupted_stage_leaves_nothing_of_ray(project, number, when):
     write_params(project, SHORT | {"engine": {"workers": 2}})
