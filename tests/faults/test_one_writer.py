@@ -4,20 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from rosd_core.tables.io import read_table
 from rosd_core.tables.lock import one_writer
-from stages.cli import app
 from stages.paths import KEYS, OUTPUTS, Paths
+from tests.faults.support import rosd
 from tests.stages.test_pipeline import definition
 from tests.support import SMALL, write_params
 
 STAGES = [s for s in OUTPUTS if s not in ("finetune", "study")]
-
-
-def rosd(project: Path, *args: str):
-    return CliRunner().invoke(app, [*args, "--params", str(project / "params.yaml")])
 
 
 @pytest.mark.parametrize("args", [("prepare",), ("rollout", "i1"), ("distill", "i1")])

@@ -9,12 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
 
 from rosd_core.tables.hashing import table_hash
 from rosd_core.tables.io import file_format
 from rosd_core.tables.schemas import SCHEMAS
-from stages.cli import app
+from tests.faults.support import rosd
 from tests.support import ROOT, SMALL, run_stage, write_params
 
 pytestmark = pytest.mark.stage
@@ -54,10 +53,6 @@ def scored(tmp_path_factory) -> Path:
 def project(scored: Path, tmp_path: Path) -> Path:
     shutil.copytree(scored, tmp_path, dirs_exist_ok=True)
     return tmp_path
-
-
-def rosd(project: Path, *args: str):
-    return CliRunner().invoke(app, [*args, "--params", str(project / "params.yaml")])
 
 
 def refused(project: Path, args: tuple[str, ...], *parts: str) -> None:
