@@ -71,6 +71,8 @@ def apply_presets(file: Path, folder: Path, chosen: Sequence[str]) -> Params:
                 target[key] = value
             elif key not in target:
                 raise RosdError(f"preset {'+'.join(chosen)}: params.yaml has no key {here!r}.")
+            elif target[key] is None:
+                target[key] = value
             else:
                 apply(target[key], value, here)
 
