@@ -112,12 +112,17 @@ def parity(
     """Compare the log-probabilities of an iteration's rollouts with the training forward pass."""
     with messages("parity"):
         from rosd_core.config.load import load_params
+        from rosd_core.errors import RosdError
         from stages.parity import check
         from stages.paths import Paths, set_threads
 
         values = load_params(params)
         set_threads(values.machine.threads)
         found = check(values, Paths(params.resolve().parent), iteration, rows)
+        if not found:
+            raise RosdError(
+                f"the rollouts of {iteration} are from rollout.file: no engine sampled them."
+            )
         typer.echo(
             f"{found['parity_rows']} rollouts, {found['parity_tokens']} tokens: mean difference "
             f"{found['parity_mean']:.2g} nats, worst {found['parity_worst']:.2g}; the mean may be "

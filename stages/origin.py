@@ -72,6 +72,7 @@ def origin_of(params: Params, paths: Paths, stage: str, key: str) -> Origin:
             inputs[f"models/{name}"] = fingerprint(folder)
     for before in READS[stage]:
         inputs |= refuse_stale_table(params, paths, before, KEYS.get(before, key), inputs)
+    inputs |= given_file(params, paths, stage, key)
     return Origin(stage, key, params_of(params, stage, key), inputs)
 
 
@@ -93,8 +94,19 @@ def refuse_stale_table(
     check_schema(TABLES[stage], file)
     earlier = (table_of(paths, before, KEYS.get(before, key)) for before in READS[stage])
     inputs = dict(known) | fingerprints(paths, (f for f in earlier if f.is_file()))
+    inputs |= given_file(params, paths, stage, key)
     refuse_stale(file, Origin(stage, key, params_of(params, stage, key), inputs))
     return fingerprints(paths, [file])
+
+
+def given_file(params: Params, paths: Paths, stage: str, key: str) -> dict[str, str]:
+    """The name and the fingerprint of the file with responses that rollout reads; nothing where it
+    samples, or where the file has gone since.
+    """
+    file = paths.given_rollouts(params.rollout.file, key) if stage == "rollout" else None
+    if file is None or not file.is_file():
+        return {}
+    return {f"rollout.file ({file.name})": file_hash(file)[:16]}
 
 
 def table_of(paths: Paths, stage: str, key: str) -> Path:

@@ -14,13 +14,14 @@ from stages.paths import Paths, start_of
 
 
 def check(params: Params, paths: Paths, iteration: str, rows: int) -> dict[str, float | int]:
-    """The parity of `rows` rollouts, nothing for 0. Raises RosdError where other weights sampled,
-    or the engine's log-probabilities are too far from those of the training forward pass.
+    """The parity of `rows` rollouts; nothing for 0, and nothing where no engine sampled them
+    (`rollout.file`). Raises RosdError where other weights sampled, or where the engine's
+    log-probabilities are too far from those of the training forward pass.
     """
     start, r = paths.model_folder(start_of(params, iteration)), params.rollout
     rollouts = paths.table("rollouts", iteration)
     refuse_other_student(rollouts, start)
-    if rows == 0:
+    if rows == 0 or r.file is not None:
         return {}
     student = load_mix([(start, 1.0)], params.machine.device, pad_id(load_tokenizer(start)))
     with low_precision(params.machine.device, params.score.autocast):

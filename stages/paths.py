@@ -44,6 +44,10 @@ class Paths:
         """A file or folder that params name: relative paths count from the project's folder."""
         return (self.project or self.root) / Path(name).expanduser()
 
+    def given_rollouts(self, file: str | None, iteration: str) -> Path | None:
+        """`rollout.file` for an iteration; None where the student samples."""
+        return None if file is None else self.given(file.replace("{iteration}", iteration))
+
     @property
     def problems(self) -> Path:
         return self.root / "data" / "problems.parquet"

@@ -1,20 +1,25 @@
 """rollout: the student samples G responses per problem from its plain prompt; a grader judges
-each.
+each. Or the responses are there already (`rollout.file`), and the grader judges those.
 
 in  data/problems.parquet, models/<start>
 out iterations/<iteration>/rollouts.parquet (table rollouts), metrics/rollout-<iteration>.json
 """
 
+import sys
 from collections.abc import Sequence
 from functools import partial
 
 from rosd_core.config.params import Params
+from rosd_core.models.loading import load_generation_config, load_model, load_tokenizer
+from rosd_core.prompts.chat import pad_id, stop_ids
 from rosd_core.prompts.fit import PromptBuilder
 from rosd_core.prompts.templates import Prompts
+from rosd_core.rollout.from_file import Encoding, GivenSamples, read_samples
+from rosd_core.rollout.given_engine import GivenEngine
 from rosd_core.rollout.metrics import COLUMNS, rollout_metrics
-from rosd_core.rollout.rows import rollout_requests, rollout_rows, sample_problems
+from rosd_core.rollout.rows import problem_rows, rollout_requests, rollout_rows, sample_problems
 from rosd_core.rollout.signs import COMPARED, compared, sample_signs
-from rosd_core.sampling.engine import Decoding, open_engine
+from rosd_core.sampling.engine import Decoding, Engine, open_engine
 from rosd_core.tables.atomic import write_json
 from rosd_core.tables.hashing import fingerprint
 from rosd_core.tables.io import read_table
@@ -22,6 +27,7 @@ from rosd_core.tables.progress import Report
 from rosd_core.tables.publish import publishing
 from rosd_core.tables.row_types import ProblemRow, RolloutRow
 from rosd_core.tables.shards import write_shards
+from rosd_core.tables.user_file import read_user_file
 from rosd_core.workers.pool import Work
 from stages.engines import engine_settings, workers
 from stages.guards import earlier_metrics, sample_guards
@@ -36,7 +42,11 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     start_of(params, iteration)  # a key of the loop
     origin = origin_of(params, paths, "rollout", iteration)
     train = read_table("problems", paths.problems).filter(split="train")
-    problems = sample_problems(train, p.problems, p.seed, iteration)
+    given = given_samples(params, paths, iteration)
+    if given is None:
+        problems = sample_problems(train, p.problems, p.seed, iteration)
+    else:
+        problems = problem_rows(train.filter(train["problem_id"].is_in(list(given.of_problem))))
     table, opened = paths.table("rollouts", iteration), partial(open_work, params, paths, iteration)
     where = workers(machine, params.engine, p)
     made_of = kept(params, paths, origin)
@@ -44,19 +54,42 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         size = p.shard_problems
         written = write_shards("rollouts", table, problems, size, opened, where, made_of, together)
         metrics = rollout_metrics(read_table("rollouts", written, COLUMNS)) | sample_signs(written)
+        metrics |= {} if given is None else given.metrics()
         write_json(paths.metrics("rollout", iteration), metrics, together)
     warn_shortened("rollout", int(metrics["shortened"]), len(problems))
-    signs = compared(metrics, earlier_metrics(params, paths, iteration, COMPARED))
-    headline = f"the samples of {iteration} look like those of a collapsed model:"
-    sample_guards(params, "rollout", iteration).check(headline, signs)
+    if given is None:
+        signs = compared(metrics, earlier_metrics(params, paths, iteration, COMPARED))
+        headline = f"the samples of {iteration} look like those of a collapsed model:"
+        sample_guards(params, "rollout", iteration).check(headline, signs)
+    elif message := given.message(str(p.file)):  # not the student's samples: no sign of a collapse
+        print(f"rosd rollout: {message}", file=sys.stderr)
+
+
+def given_samples(params: Params, paths: Paths, iteration: str) -> GivenSamples | None:
+    """The responses in `rollout.file`; None where the student samples."""
+    file = paths.given_rollouts(params.rollout.file, iteration)
+    if file is None:
+        return None
+    folder = paths.model_folder(start_of(params, iteration))
+    tokenizer = load_tokenizer(folder)
+    stops = stop_ids(load_generation_config(folder), tokenizer)
+    encoding = Encoding(tokenizer, stops, params.rollout.max_new_tokens)
+    table = read_user_file(str(file), "rollout.file")
+    return read_samples(table, str(file), read_table("problems", paths.problems), encoding)
 
 
 def open_work(params: Params, paths: Paths, iteration: str, report: Report) -> Work:
     """The work on a shard of problems."""
     p, folder = params.rollout, paths.model_folder(start_of(params, iteration))
     set_threads(params.machine.threads)
-    settings = engine_settings(p, params.machine, params.engine)
-    engine, tokenizer = open_engine(settings, folder, report)
+    given, sizes = given_samples(params, paths, iteration), p.group_size
+    if given is None:
+        settings = engine_settings(p, params.machine, params.engine)
+        engine, tokenizer = open_engine(settings, folder, report)
+    else:
+        model, tokenizer = load_model(folder, params.machine.device)
+        samples, sizes = given.of_problem, given.sizes
+        engine: Engine = GivenEngine(model, samples, pad_id(tokenizer), p.batch_tokens, report)
     prompts = Prompts(
         params.prompts.only("plain"),
         params.prompts.thinking.student,
@@ -67,7 +100,7 @@ def open_work(params: Params, paths: Paths, iteration: str, report: Report) -> W
     model_hash = fingerprint(folder)
 
     def work(shard: Sequence[ProblemRow]) -> list[RolloutRow]:
-        requests, shortened = rollout_requests(shard, p.group_size, builder, p.seed, iteration)
+        requests, shortened = rollout_requests(shard, sizes, builder, p.seed, iteration)
         completions = engine.generate(requests, decoding)
         return rollout_rows(shard, requests, completions, tokenizer, model_hash, shortened)
 

@@ -49,6 +49,7 @@ class Rollout(Sampling):
     problems: Positive | Literal["all"]
     group_size: Positive
     temperature: Rate
+    file: str | None
     shard_problems: Positive
 
 

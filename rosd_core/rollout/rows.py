@@ -59,10 +59,15 @@ def grade(problem: ProblemRow, response: str) -> Verdict:
 
 
 def rollout_requests(
-    problems: Sequence[ProblemRow], samples: int, builder: PromptBuilder, seed: int, name: str
+    problems: Sequence[ProblemRow],
+    samples: int | Mapping[str, int],
+    builder: PromptBuilder,
+    seed: int,
+    name: str,
 ) -> tuple[list[Request], dict[str, str | None]]:
-    """`samples` requests per problem, problem by problem, each with a seed of its own and the row
-    id problem_id/sample; and per problem_id, how its prompt was shortened.
+    """`samples` requests per problem, or as many as it says for a problem_id, problem by problem,
+    each with a seed of its own and the row id problem_id/sample; and per problem_id, how its prompt
+    was shortened.
     """
     requests, shortened = [], {}
     for problem in problems:
@@ -71,7 +76,7 @@ def rollout_requests(
             builder.prompts.plain, problem_id, problem["system"], problem=problem["prompt"]
         )
         ids, shortened[problem_id] = tuple(prompt.ids), prompt.shortened
-        for sample in range(samples):
+        for sample in range(samples if isinstance(samples, int) else samples[problem_id]):
             row_id = f"{problem_id}/{sample}"
             requests.append(Request(row_id, ids, row_seed(seed, name, row_id)))
     return requests, shortened

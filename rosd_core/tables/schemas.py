@@ -61,13 +61,14 @@ SCHEMAS: dict[str, pa.Schema] = {
             LOGPS,
             "nats",
             "log-probability under the distribution that was sampled from: after temperature and "
-            "top_p",
+            "top_p; with rollout.file what the file says, else student_logp",
         ),
         field(
             "student_logp",
             LOGPS,
             "nats",
-            "log-probability under the weights that sampled, at temperature 1 and over all ids",
+            "log-probability under the student's weights, which sampled, at temperature 1 and over "
+            "all ids",
         ),
         field(
             "finish_reason",
@@ -86,7 +87,12 @@ SCHEMAS: dict[str, pa.Schema] = {
             "seed",
             "sampling seed of this row: a function of (seed, iteration, rollout_id)",
         ),
-        field("model", STR, "hash", "fingerprint of the weights that sampled"),
+        field(
+            "model",
+            STR,
+            "hash",
+            "fingerprint of the student's weights, which sampled; with rollout.file they only read",
+        ),
     ),
     "reflections": schema(
         ROLLOUT_ID,

@@ -1,0 +1,117 @@
+"""Responses drawn elsewhere: which rows are used, and what is said about the others."""
+
+import polars as pl
+import pytest
+
+from rosd_core.errors import RosdError
+from rosd_core.prompts.chat import decode
+from rosd_core.rollout.from_file import Encoding, read_samples
+
+PROBLEMS = pl.DataFrame(
+    {
+        "problem_id": ["a", "b", "t"],
+        "prompt": ["Start with 3. Add 4.", "Start with 5. Add 1.", "Start with 9. Add 9."],
+        "split": ["train", "train", "test"],
+    }
+)
+A, B, TEST = PROBLEMS["prompt"]
+RIGHT, WRONG = "3+4=7\nAnswer: 7", "3+4=8\nAnswer: 8"
+
+
+@pytest.fixture
+def encoding(tokenizer):
+    return Encoding(tokenizer, [tokenizer.eos_token_id], 24)
+
+
+def table(*rows):
+    return pl.DataFrame([dict(zip(("prompt", "response"), row, strict=True)) for row in rows])
+
+
+def test_samples_are_numbered_in_the_order_of_the_file_in_groups_of_any_size(encoding, tokenizer):
+    rows = table((A, RIGHT), (B, "5+1=6\nAnswer: 6"), (A + " ", WRONG), (A, RIGHT))
+    found = read_samples(rows, "f.jsonl", PROBLEMS, encoding)
+    assert found.sizes == {"a": 3, "b": 1}
+    texts = [decode(tokenizer, s.token_ids) for s in found.of_problem["a"]]
+    assert texts == [RIGHT, WRONG, RIGHT]
+    assert all(s.token_ids[-1] == tokenizer.eos_token_id for s in found.of_problem["a"])
+    assert found.repeated == 1  # the third one of a is the first one again; it is used
+    assert found.message("f.jsonl") is None
+
+
+def test_what_cannot_be_used_is_counted_with_its_first_row(encoding, tokenizer):
+    rows = table(
+        (A, RIGHT),  # 0: used
+        ("Start with 1.", "1"),  # 1: no problem
+        (TEST, "9+9=18"),  # 2: training on it would spoil the evaluation
+        (A, " \n"),  # 3
+        (A, "1+1=2\n" * 20),  # 4: at least 20 tokens more than the 24 that are allowed
+        (A, RIGHT + tokenizer.eos_token),  # 5: its text would end the turn
+        ("Start with 2.", "2"),  # 6: the second one without a problem
+    )
+    found = read_samples(rows, "f.jsonl", PROBLEMS, encoding)
+    assert found.left_out == {
+        "no_problem": [1, 6], "test_problem": [2], "empty": [3], "too_long": [4],
+        "not_encodable": [5],
+    }  # fmt: skip
+    said = found.message("f.jsonl") or ""
+    assert said.startswith("f.jsonl: 1 of 7 rows are used; left out are 2 of no problem in ")
+    assert "(first: row 4)" in said
+    assert found.metrics()["left_out_no_problem"] == 2
+    with pytest.raises(RosdError, match=r"f.jsonl: 0 of 1 rows are used.*Nothing is left"):
+        read_samples(table((A, "")), "f.jsonl", PROBLEMS, encoding)
+
+
+def test_a_response_that_was_cut_off_has_no_end_token(encoding, tokenizer):
+    rows = table((A, RIGHT), (A, "3+4")).with_columns(finish_reason=pl.Series([None, "length"]))
+    whole, cut = read_samples(rows, "f", PROBLEMS, encoding).of_problem["a"]
+    assert (whole.finish_reason, cut.finish_reason) == ("stop", "length")
+    assert cut.token_ids == tokenizer("3+4")["input_ids"]
+
+
+def with_ids(encoding, **changes):
+    ids = encoding.ids(RIGHT, "stop")
+    row = {"problem_id": "a", "response": RIGHT, "response_ids": ids}
+    return pl.DataFrame([row | {"behaviour_logp": [-0.5] * len(ids)} | changes])
+
+
+def test_ids_and_their_log_probabilities_are_taken_as_they_are(encoding):
+    (sample,) = read_samples(with_ids(encoding), "f", PROBLEMS, encoding).of_problem["a"]
+    assert sample.token_ids == encoding.ids(RIGHT, "stop")
+    assert sample.behaviour_logp == [-0.5] * len(sample.token_ids)
+    cut = with_ids(encoding, response_ids=encoding.ids(RIGHT, "length"), behaviour_logp=None)
+    (sample,) = read_samples(cut, "f", PROBLEMS, encoding).of_problem["a"]
+    assert (sample.finish_reason, sample.behaviour_logp) == ("length", None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"problem_id": "c"}, "f.jsonl: row 0: there is no problem 'c'"),
+        ({"problem_id": None}, "f.jsonl: row 0: problem_id is missing"),
+        ({"response": None}, "f.jsonl: row 0: response is missing"),
+        ({"response": "3+4=9"}, "f.jsonl: row 0: response_ids are not the response"),
+        ({"response_ids": [1, 99999]}, "f.jsonl: row 0: response_ids has ids that are not 0 to"),
+        ({"response_ids": ["1"]}, r"f.jsonl: column response_ids holds List\(String\), not lists"),
+        ({"response": 7}, "f.jsonl: column response holds Int64, not text"),
+        ({"behaviour_logp": [-0.5]}, "f.jsonl: row 0: 1 values of behaviour_logp for"),
+        ({"response_ids": None}, "f.jsonl: row 0: behaviour_logp needs response_ids"),
+        ({"finish_reason": "eos"}, "f.jsonl: row 0: finish_reason is 'eos'; it is stop or length"),
+    ],
+)
+def test_a_row_that_contradicts_itself_is_refused(encoding, changes, message):
+    with pytest.raises(RosdError, match=message):
+        read_samples(with_ids(encoding, **changes), "f.jsonl", PROBLEMS, encoding)
+
+
+@pytest.mark.parametrize("value", [0.1, float("nan"), float("-inf"), None])
+def test_what_no_log_probability_can_be_is_refused(encoding, value):
+    values = [value, *[-1.0] * (len(encoding.ids(RIGHT, "stop")) - 1)]
+    with pytest.raises(RosdError, match="row 0: behaviour_logp holds"):
+        read_samples(with_ids(encoding, behaviour_logp=values), "f", PROBLEMS, encoding)
+
+
+def test_missing_columns_are_named(encoding):
+    with pytest.raises(RosdError, match="needs the columns response, and problem_id or prompt"):
+        read_samples(table((A, RIGHT)).drop("prompt"), "f.jsonl", PROBLEMS, encoding)
+    with pytest.raises(RosdError, match="behaviour_logp needs response_ids beside it"):
+        read_samples(with_ids(encoding).drop("response_ids"), "f.jsonl", PROBLEMS, encoding)
