@@ -56,9 +56,8 @@ def main(before: str = "i1", after: str = "i2", project: Path = Path()) -> None:
     )
     for row in rose.join(prompts, "problem_id", maintain_order="left").iter_rows(named=True):
         idea = "none" if row["idea"] is None else printable(row["idea"])
-        print(
-            f"{row['before']:4.0%} -> {row['after']:4.0%}  {printable(row['prompt'])}\n    idea: {idea}"
-        )
+        print(f"{row['before']:4.0%} -> {row['after']:4.0%}  {printable(row['prompt'])}")
+        print(f"    idea: {idea}")
 
 
 if __name__ == "__main__":

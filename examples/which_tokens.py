@@ -25,26 +25,29 @@ PER_TOKEN = ["positions", "student_logp", "teacher_logp", "divergence", "support
 
 def largest(scores: pl.LazyFrame, count: int) -> pl.DataFrame:
     """The `count` supervised tokens with the largest divergence (nats), with the probabilities of
-    student and teacher, and the id that the teacher prefers.
+    student and teacher, and the id that the teacher prefers. Samples of a problem often share
+    their text: of a token that several wrote at the same place there is one row.
     """
     best = pl.col("support_logp").list.arg_max()
     return (
         scores.filter(pl.col("status") == "scored")
-        .select("rollout_id", "kind", "response_ids", *PER_TOKEN)
+        .select("rollout_id", "problem_id", "kind", "response_ids", *PER_TOKEN)
         .explode(PER_TOKEN)
-        .top_k(count, by=["divergence", "rollout_id"])
+        .with_columns(sampled=pl.col("response_ids").list.get(pl.col("positions")))
+        .sort("divergence", "rollout_id", descending=[True, False])
+        .unique(["problem_id", "positions", "sampled"], keep="first", maintain_order=True)
+        .head(count)
         .select(
             "rollout_id",
             "kind",
             "positions",
             "divergence",
-            sampled=pl.col("response_ids").list.get(pl.col("positions")),
+            "sampled",
             student=pl.col("student_logp").exp(),
             teacher=pl.col("teacher_logp").exp(),
             preferred=pl.col("support_ids").list.get(best),
             preferred_share=pl.col("support_logp").list.max().exp(),
         )
-        .sort("divergence", "rollout_id", descending=True)
         .collect()
     )
 

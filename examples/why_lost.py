@@ -15,27 +15,26 @@ STEPS = ("reflected on", "readable", "quote found", "supervised", "trained on")
 
 # a wrong response is lost at the first step that it does not pass
 LOST = """
-SELECT
-    CASE
-        WHEN reflection.status = 'skipped' THEN 'reflected on'
-        WHEN reflection.status <> 'ok' THEN 'readable'
-        WHEN alignment.skip_reason IN ('quote_not_found', 'first_quote_not_found')
-            THEN 'quote found'
-        WHEN alignment.status = 'skipped' THEN 'supervised'
-        WHEN score.status NOT IN ('scored', 'deferred', 'no_teacher') THEN 'trained on'
-    END AS step,
-    CASE step
-        WHEN 'reflected on' THEN reflection.skip_reason
-        WHEN 'readable' THEN reflection.status
-        WHEN 'trained on' THEN score.status
-        ELSE alignment.skip_reason
-    END AS reason,
-    count(*) AS rows
-FROM read_parquet($folder || '/rollouts.parquet') AS rollout
-JOIN read_parquet($folder || '/reflections.parquet') AS reflection USING (rollout_id)
-JOIN read_parquet($folder || '/alignments.parquet') AS alignment USING (rollout_id)
-LEFT JOIN read_parquet($folder || '/scores.parquet') AS score USING (rollout_id)
-WHERE NOT rollout.success
+WITH placed AS (
+    SELECT
+        CASE
+            WHEN reflection.status = 'skipped' THEN 'reflected on'
+            WHEN reflection.status <> 'ok' THEN 'readable'
+            WHEN alignment.skip_reason IN ('quote_not_found', 'first_quote_not_found')
+                THEN 'quote found'
+            WHEN alignment.status = 'skipped' THEN 'supervised'
+            WHEN score.status NOT IN ('scored', 'deferred', 'no_teacher') THEN 'trained on'
+        END AS step,
+        coalesce(alignment.skip_reason, score.status) AS reason
+    FROM read_parquet($folder || '/rollouts.parquet') AS rollout
+    JOIN read_parquet($folder || '/reflections.parquet') AS reflection USING (rollout_id)
+    JOIN read_parquet($folder || '/alignments.parquet') AS alignment USING (rollout_id)
+    LEFT JOIN read_parquet($folder || '/scores.parquet') AS score USING (rollout_id)
+    WHERE NOT rollout.success
+)
+SELECT step, reason, count(*) AS rows
+FROM placed
+WHERE step IS NOT NULL
 GROUP BY step, reason
 ORDER BY rows DESC, reason
 """
@@ -53,8 +52,7 @@ def funnel(folder: Path) -> list[tuple[str, int, Losses]]:
     counted = duckdb.execute(COUNTS, where).fetchone() or (0, 0)
     lost: dict[str, Losses] = {step: [] for step in STEPS}
     for step, reason, rows in duckdb.execute(LOST, where).fetchall():
-        if step is not None:
-            lost[step].append((reason, rows))
+        lost[step].append((reason, rows))
     left = counted[1]
     found: list[tuple[str, int, Losses]] = [("rollouts", counted[0], []), ("wrong", left, [])]
     for step in STEPS:
