@@ -1,7 +1,6 @@
 """Which rollouts the page holds, where it cannot hold all."""
 
 import hashlib
-from collections.abc import Sequence
 
 import polars as pl
 
@@ -13,8 +12,9 @@ def choose_problems(rows: pl.DataFrame, budget: float) -> set[str]:
     """The problems whose rollouts are shown, from columns problem_id, tokens, supervised and
     characters (of all texts of a rollout) of the rollouts of all iterations.
 
-    Problems are taken whole, with all iterations, so that a group and what became of it later can
-    be compared, in the order of a hash of their ids, until `budget` bytes are used up; at least one.
+    Problems are taken whole, with all iterations, so that a group can be compared with what became
+    of it later. They come in the order of a hash of their ids, until `budget` bytes are used up; at
+    least one.
     """
     sizes = rows.group_by("problem_id").agg(
         bytes=pl.col("characters").sum()
@@ -32,5 +32,3 @@ def choose_problems(rows: pl.DataFrame, budget: float) -> set[str]:
 
 def _order(problem_id: str) -> bytes:
     return hashlib.sha256(problem_id.encode()).digest()
-
-

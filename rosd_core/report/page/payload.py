@@ -96,7 +96,7 @@ class Page:
             format=row["answer_format"],
             finish=row["finish_reason"],
             idea=row["idea"],
-            raw=row["raw"] if row["idea"] is None or row["reason"] is not None else None,
+            raw=row["raw"] if row["step"] in ("parse", "locate") else None,
             peer=peer,
             peer_id=row["peer_id"],
             quotes=[_quote(quote, offsets) for quote in row["quotes"] or []],
@@ -138,7 +138,8 @@ INDEX = (
     "supervised", "divergence",
 )  # fmt: skip
 TEXTS = (
-    "response", "parsed", "feedback", "format", "finish", "idea", "raw", "peer", "peer_id", "quotes",
+    "response", "parsed", "feedback", "format", "finish", "idea", "raw", "peer", "peer_id",
+    "quotes",
 )  # fmt: skip
 
 

@@ -56,9 +56,10 @@ def token_ends(spans_T2: np.ndarray, offsets: np.ndarray) -> list[int]:
 
 
 def supervised(row: Mapping[str, Any], vocabulary: Vocabulary) -> dict[str, Any]:
-    """The columns of the N supervised tokens of a row of `scores`: positions, the tokens as places in
-    the vocabulary, log-probabilities and divergence in thousandths of a nat, and the likeliest ids (M places in the vocabulary, and
-    their log-probabilities) of both. What was not stored is empty.
+    """The columns of the N supervised tokens of a row of `scores`: positions, the tokens as places
+    in the vocabulary, log-probabilities and divergence in thousandths of a nat, and of both the M
+    likeliest ids, as places in the vocabulary, with their log-probabilities. What was not stored is
+    empty.
     """
     return {
         "at": list(row["positions"]),
