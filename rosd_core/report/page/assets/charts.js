@@ -12,7 +12,7 @@ function drawAccuracy(rows, keys) {
       return make("span", {}, make("i", { style: `border-color: ${colors[n]}`, class: trained ? "" : "out" }), domain);
     })),
     Plot.plot({
-      style: STYLE, width: box.clientWidth || 640, height: 320, marginLeft: 44, marginRight: 20,
+      style: STYLE, width: box.clientWidth || 640, height: 330, marginLeft: 44, marginRight: 20, marginTop: 30, marginBottom: 38,
       ariaLabel: "Accuracy by iteration and domain", ariaDescription: "The table below holds the same numbers.",
       x: { type: "point", domain: keys, label: "iteration" },
       y: { domain: [0, 100], grid: true, label: "accuracy, %" },
@@ -45,9 +45,9 @@ function smallChart({ name, text, unit, x, rows, starts }) {
   ];
   return make("div", { class: "chart" }, make("h3", {}, name), make("p", {}, text),
     Plot.plot({
-      style: STYLE, width, height: 170, marginLeft: 48, marginTop: 18, ariaLabel: `${name} by ${x}`,
+      style: STYLE, width, height: 185, marginLeft: 48, marginTop: 28, marginBottom: 36, ariaLabel: `${name} by ${x}`,
       x: step ? { label: "optimizer step" } : { type: "point", label: "iteration" },
-      y: { grid: true, label: unit, zero: true, nice: true, tickFormat: "~g", ticks: 4 }, marks,
+      y: { grid: true, label: unit, zero: true, nice: true, tickFormat: (value) => String(Number(value.toPrecision(4))), ticks: 4 }, marks,
     }));
 }
 

@@ -12,17 +12,23 @@ class Detail {
     const [chunk, vocabulary] = await Promise.all([block(`tokens-${Math.floor(r / this.index.chunk)}`), block("vocabulary")]);
     if (this.wanted !== r) return; // another one was chosen in the meantime
     const entry = chunk[r % this.index.chunk], quotes = this.texts.quotes[r];
+    if (entry.token) entry.name = (n) => vocabulary[entry.token[n]];
     const card = make("div", { id: "card", role: "status", "aria-label": "The token" },
-      make("p", { class: "key" }, entry.at ? "Point at a supervised token, or go there with the keyboard, to see what student and teacher say." : "No token of it is supervised."));
-    const response = drawResponse(this.texts.response[r], entry, quotes, (n, token) => {
+      make("p", { class: "key" }, "No token of it is supervised."));
+    const of = (token) => entry.divergence?.[token.dataset.n] ?? 0;
+    const onToken = (n, token) => {
       this.box.querySelectorAll(".current").forEach((other) => other.classList.remove("current"));
       token.classList.add("current");
       drawCard(card, entry, n, vocabulary);
-    });
+    };
+    const response = drawResponse(this.texts.response[r], entry, quotes, onToken);
     this.box.replaceChildren(
       this.title(r), ...this.problem(r), this.heading("Response"), this.key(entry), response, card,
       ...this.reflection(r), this.heading("The same problem, sample by sample"), this.group(r), ...this.peer(r));
     this.box.scrollTop = 0;
+    const tokens = [...response.querySelectorAll(".token")];
+    const most = tokens.reduce((best, token) => (of(token) > of(best) ? token : best), tokens[0]);
+    if (most) onToken(Number(most.dataset.n), most);
     history.replaceState(null, "", `#rollout=${encodeURIComponent(`${this.iteration(r)}/${this.list.id(r)}`)}`);
   }
 

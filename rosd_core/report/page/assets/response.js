@@ -60,11 +60,16 @@ function segmentNodes(text, piece, entry, told, onToken) {
   const shade = divergence === undefined ? 0 : Math.min(0.85, Math.sqrt(Math.max(0, divergence) / LN2));
   const token = make("span", {
     class: classes.join(" "), style: `--d: ${shade.toFixed(3)}`, tabindex: -1, role: "button", "data-n": n,
-  }, ...(text ? visible(text) : ["⏹"]));
+  }, ...(text ? visible(text) : [standIn(entry, n)]));
   token.addEventListener("focus", () => onToken(n, token));
   token.addEventListener("mouseenter", () => onToken(n, token));
   token.addEventListener("click", () => token.focus());
   return [...nodes, token];
+}
+
+// The sign of a token without text: the rest of a character that began before it, or an end token.
+function standIn(entry, n) {
+  return entry.name && entry.name(n).includes("\ufffd") ? "▫" : "⏹";
 }
 
 function moveFocus(event, box) {
