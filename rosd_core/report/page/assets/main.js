@@ -66,10 +66,14 @@ async function main() {
   document.body.dataset.ready = "true";
 }
 
-// Of the wrong rollouts that are trained on, the one with the largest divergence; else the first.
+// Of the wrong rollouts with a preserved prefix, the one with the largest divergence; else of all.
 function worthALook(index) {
-  let best = 0, most = -1;
-  index.divergence.forEach((value, r) => { if (!index.success[r] && index.outcome[r] < 0 && value > most) [best, most] = [r, value]; });
+  let best = 0, most = [false, -1];
+  index.divergence.forEach((value, r) => {
+    if (index.success[r] || index.outcome[r] >= 0) return;
+    const worth = [index.supervised[r] < index.tokens[r], value];
+    if (worth[0] > most[0] || (worth[0] === most[0] && worth[1] > most[1])) [best, most] = [r, worth];
+  });
   return best;
 }
 

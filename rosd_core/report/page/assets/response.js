@@ -69,7 +69,7 @@ function segmentNodes(text, piece, entry, told, onToken) {
 
 // The sign of a token without text: the rest of a character that began before it, or an end token.
 function standIn(entry, n) {
-  return entry.name && entry.name(n).includes("\ufffd") ? "▫" : "⏹";
+  return entry.name && entry.name(n).includes("\ufffd") ? "▫" : "■";
 }
 
 function moveFocus(event, box) {
