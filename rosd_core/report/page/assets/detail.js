@@ -23,8 +23,8 @@ class Detail {
     };
     const response = drawResponse(this.texts.response[r], entry, quotes, onToken);
     this.box.replaceChildren(
-      this.title(r), ...this.problem(r), this.heading("Response"), this.key(entry), response, card,
-      ...this.reflection(r), this.heading("The same problem, sample by sample"), this.group(r), ...this.peer(r));
+      this.title(r), ...this.problem(r), ...this.idea(r), this.heading("Response"), this.key(entry), response, card,
+      ...this.quotes(r), this.heading("The same problem, sample by sample"), this.group(r), ...this.peer(r));
     this.box.scrollTop = 0;
     const tokens = [...response.querySelectorAll(".token")];
     const most = tokens.reduce((best, token) => (of(token) > of(best) ? token : best), tokens[0]);
@@ -71,9 +71,13 @@ class Detail {
       entry.divergence && entry.divergence.length ? "" : " (no divergence is stored)");
   }
 
-  reflection(r) {
-    const { idea, raw, quotes } = this.texts, nodes = [];
-    if (idea[r] !== null) nodes.push(this.heading("Corrective idea"), this.text(idea[r], "text prose"));
+  idea(r) {
+    const idea = this.texts.idea[r];
+    return idea === null ? [] : [this.heading("Corrective idea"), this.text(idea, "text prose")];
+  }
+
+  quotes(r) {
+    const { raw, quotes } = this.texts, nodes = [];
     if (quotes[r].length) {
       nodes.push(this.heading("Quotes"), make("ul", {}, ...quotes[r].map(([quote, match]) =>
         make("li", {}, make("code", {}, ...visible(quote)), ` (${match === "none" ? "not found" : match})`))));
