@@ -8,13 +8,14 @@ Needs Chromium and playwright (`pip install -e ".[dev]"`). Writes docs/images/re
 import shutil
 import sys
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
 HERE = Path(__file__).resolve().parent
 # name, colour scheme, width and height of the window, the part that is shown (None: all)
-PICTURES = (
+PICTURES: tuple[tuple[str, Literal["light", "dark"], int, int, str | None], ...] = (
     ("report-light", "light", 1280, 900, None),
     ("report-rollout-light", "light", 1280, 1000, "rollouts"),
     ("report-rollout-dark", "dark", 1280, 1000, "rollouts"),
