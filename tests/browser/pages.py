@@ -56,7 +56,9 @@ def rollout(
     }  # fmt: skip
 
 
-def page_of(rollouts: dict[str, list[dict[str, Any]]], prompts: dict[str, str]) -> str:
+def page_of(
+    rollouts: dict[str, list[dict[str, Any]]], prompts: dict[str, str], title: str = "hand-made"
+) -> str:
     """The page of the rollouts of each iteration; the domain is a problem's id up to the dash."""
     problems = [
         {"problem_id": name, "domain": name.split("-")[0], "system": None, "prompt": prompt,
@@ -83,7 +85,7 @@ def page_of(rollouts: dict[str, list[dict[str, Any]]], prompts: dict[str, str]) 
     metrics = {key: {"rollout": {"success_share": 0.4}} for key in rollouts}
     return render(
         Content(
-            title="hand-made: chain", facts=["base model: none"], notes=["A note."], keys=keys,
+            title=title, facts=["base model: none"], notes=[title], keys=keys,
             samples=4, confidence=0.95, accuracy=accuracy_points(accuracy, ["chain"]),
             training=training_charts(dict.fromkeys(rollouts, curve), metrics), rows=frames,
             blocks=page.blocks(), params="seed: 1",

@@ -140,7 +140,7 @@ def test_a_problem_is_followed_through_the_iterations(small: Opened):
 def test_hostile_text_is_text(tmp_path: Path, open_page: OpenPage, text: str):
     row = rollout("chain-1", 0, text, quote="1+1=3")
     row |= {"idea": text, "feedback": text, "raw": text, "parsed_answer": text}
-    html = page_of({"i1": [row]}, {"chain-1": text})
+    html = page_of({"i1": [row]}, {"chain-1": text}, title=text)
     opened = ready(open_page(write_page(tmp_path, html)))
     assert opened.page.evaluate("window.hacked") is None
     said = opened.page.inner_text("#detail")
