@@ -8,7 +8,7 @@ TEST_STAMP := $(VENV)/.test-installed
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: run install smollm2 smollm2-taught study chaos test test-fast test-slow test-vllm check format plan hashes lock clean help
+.PHONY: run install smollm2 smollm2-taught study chaos test test-fast test-slow test-vllm check format plan hashes lock clean docs help
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  /'
@@ -85,6 +85,9 @@ format: $(TEST_STAMP) ## format the code and fix what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(TEST_STAMP)   ## the documentation as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 plan: $(STAMP)   ## the commands that `make run` would run now
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro --dry --force-downstream | sed -n 's/^> //p'
 
@@ -95,7 +98,7 @@ lock:            ## renew constraints.txt: what a new environment without constr
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/pip install --quiet --upgrade-strategy only-if-needed "$(TORCH)"
-	.venv-lock/bin/pip install --quiet -e ".[dev,gguf,gym,lora,ray,trl]"
+	.venv-lock/bin/pip install --quiet -e ".[dev,docs,examples,gguf,gym,lora,ray,trl]"
 	.venv-lock/bin/pip freeze --exclude-editable --exclude torch > constraints.txt
 	rm -rf .venv-lock
 
