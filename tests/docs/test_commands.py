@@ -48,12 +48,15 @@ def fault(words: list[str], whole: bool) -> str | None:
 
 
 def script_fault(file: str, words: list[str]) -> str | None:
-    """Whether a script is there and knows its options."""
+    """What is wrong with a script: it is not there, or neither a parameter nor a text of it has the
+    name of an option.
+    """
     if not (ROOT / file).is_file():
         return f"no file {file}"
     text = (ROOT / file).read_text(encoding="utf-8")
     names = [word.lstrip("-") for word in words if word.startswith("--")]
-    unknown = [n for n in names if n not in text and n.replace("-", "_") not in text]
+    known = (rf"--{n}\b|\b{n.replace('-', '_')}: " for n in names)
+    unknown = [n for n, how in zip(names, known, strict=True) if not re.search(how, text)]
     return f"{file} has no option --{unknown[0]}" if unknown else None
 
 
@@ -82,7 +85,7 @@ def test_a_wrong_command_is_found():
         "rosd align --all i1": "align has no option --all",
         "rosd align i1 i2 # both": "align: Got unexpected extra argument",
         "cd x && rosd loop many": "loop: ",
-        "rosd align": "align: Missing argument",
+        "rosd align": "align: Missing",
         "make it": "no target it",
         "python examples/none.py": "no file examples/none.py",
         "python examples/why_lost.py --why": "examples/why_lost.py has no option --why",

@@ -5,7 +5,7 @@ import pytest
 from rosd_core.config.load import load_params
 from rosd_core.report.reference import entries, params_markdown, split_comment
 from stages.cli_docs import commands_markdown
-from tests.support import ROOT
+from tests.support import ROOT, command, refused
 
 TEXT = """# The head of the file.
 
@@ -64,6 +64,15 @@ def test_every_key_of_the_shipped_params_is_there():
         value = getattr(params, section)
         keys = value if isinstance(value, dict) else type(value).model_fields
         assert {f"{section}.{key}" for key in keys} <= names
+
+
+def test_the_command_shows_the_params_of_a_project_and_names_what_is_wrong_with_them(project):
+    code, said = command(project, "reference", "params", "--params", "params.yaml")
+    assert (code, "| `rollout.group_size` | `4` |" in said) == (0, True)  # 8 in the shipped ones
+    file = project / "params.yaml"
+    file.write_text(file.read_text().replace("group_size: 4", "group_size: 4\n  group_seize: 4"))
+    told = refused(project, "reference", "params", "--params", "params.yaml")
+    assert "unknown key 'rollout.group_seize'. Did you mean 'group_size'?" in told
 
 
 def test_the_page_of_params_is_current():
