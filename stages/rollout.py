@@ -61,8 +61,8 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         signs = compared(metrics, earlier_metrics(params, paths, iteration, COMPARED))
         headline = f"the samples of {iteration} look like those of a collapsed model:"
         sample_guards(params, "rollout", iteration).check(headline, signs)
-    elif message := given.message(str(p.file)):  # not the student's samples: no sign of a collapse
-        print(f"rosd rollout: {message}", file=sys.stderr)
+    else:  # not the student's samples: no sign of a collapse
+        warn_left_out(given, str(paths.given_rollouts(p.file, iteration)))
 
 
 def given_samples(params: Params, paths: Paths, iteration: str) -> GivenSamples | None:
@@ -76,6 +76,12 @@ def given_samples(params: Params, paths: Paths, iteration: str) -> GivenSamples 
     encoding = Encoding(tokenizer, stops, params.rollout.max_new_tokens)
     table = read_user_file(str(file), "rollout.file")
     return read_samples(table, str(file), read_table("problems", paths.problems), encoding)
+
+
+def warn_left_out(given: GivenSamples, file: str) -> None:
+    """Say on stderr which rows of `rollout.file` are left out, if some are."""
+    if message := given.message(file):
+        print(f"rosd rollout: {message}", file=sys.stderr)
 
 
 def open_work(params: Params, paths: Paths, iteration: str, report: Report) -> Work:

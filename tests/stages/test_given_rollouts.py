@@ -52,7 +52,7 @@ def test_our_own_samples_come_back_as_the_table_that_they_are_from(reflected, tm
 @pytest.fixture(scope="module")
 def given(reflected, tmp_path_factory):
     """A project on texts alone: all samples of a problem, three of another, one of a third."""
-    project = project_with(tmp_path_factory.mktemp("given"))
+    project = project_with(tmp_path_factory.mktemp("given"), file="given-{iteration}.jsonl")
     own = table(reflected, "rollouts")
     mixed = own.group_by("problem_id", maintain_order=True).agg(pl.col("success").sum())
     first, second, third = mixed.filter(pl.col("success").is_between(1, 3))["problem_id"][:3]
@@ -67,13 +67,15 @@ def given(reflected, tmp_path_factory):
     lines = rows.select("prompt", "response").rows(named=True)
     lines += [{"prompt": "What is love?", "response": "Answer: 4"}]
     text = "".join(json.dumps(line) + "\n" for line in lines)
-    (project / "given.jsonl").write_text(text)
+    (project / "given-i1.jsonl").write_text(text)
     code, said = command(project, "rollout", "i1")
     assert (code, said.strip().splitlines()[-1]) == (
         0,
-        "rosd rollout: given.jsonl: 8 of 9 rows are used; left out are 1 of no problem in "
-        "problems.parquet (first: row 8).",
+        f"rosd rollout: {project / 'given-i1.jsonl'}: 8 of 9 rows are used; left out are 1 of no "
+        "problem in problems.parquet (first: row 8).",
     )
+    code, said = command(project, "verify", "i1")  # makes rows again, from the file
+    assert (code, said) == (0, "rollouts: 8 rows made again, the same\n")
     return project
 
 
@@ -87,7 +89,7 @@ def test_groups_may_have_any_size_and_importance_weights_are_one(given):
     assert (metrics["rollouts"], metrics["left_out_no_problem"], metrics["problems"]) == (8, 1, 3)
 
 
-def test_reflect_to_distill_and_verify_work_on_them(given):
+def test_reflect_to_distill_work_on_them(given):
     for stage in ("reflect", "align", "score", "distill"):
         code, said = command(given, stage, "i1")
         assert code == 0, said
@@ -95,8 +97,6 @@ def test_reflect_to_distill_and_verify_work_on_them(given):
     assert positions.list.len().sum() > 0
     metrics = json.loads(Paths(given).metrics("distill", "i1").read_text())
     assert metrics["mean_importance"] == pytest.approx(1, abs=1e-4)  # one step: weights are as read
-    code, said = command(given, "verify", "i1")
-    assert (code, "rollouts: 8 rows made again, the same" in said) == (0, True), said
     assert "no engine sampled them" in refused(given, "parity", "i1")
 
 
@@ -117,12 +117,12 @@ def test_advantages_need_no_equal_groups(given):
 
 
 def test_a_file_that_changed_since_is_noticed(given):
-    file = given / "given.jsonl"
+    file = given / "given-i1.jsonl"
     before = file.read_text()
     file.write_text(before.splitlines()[0] + "\n")
     said = refused(given, "reflect", "i1")
     file.write_text(before)
-    assert "rollouts.parquet: made from another rollout.file (given.jsonl)" in said
+    assert "rollouts.parquet: made from another rollout.file (given-i1.jsonl)" in said
     assert "Run `rosd rollout i1` again" in said
 
 
