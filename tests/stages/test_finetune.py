@@ -107,11 +107,14 @@ def test_an_adapter_that_is_kept_apart_merges_to_the_same_weights(project):
     assert file_hash(whole / "model.safetensors") == file_hash(merged / "model.safetensors")
     (project / "models" / "base").rename(project / "moved")
     elsewhere = ["--base", str(project / "moved")]
+    (adapter / "tokenizer.json").unlink()  # many adapters have none; the base's is taken
     ran = CliRunner().invoke(app, ["merge", str(adapter), str(project / "other"), *elsewhere])
     assert ran.exit_code == 0, ran.output
     assert file_hash(project / "other" / "model.safetensors") == file_hash(
         whole / "model.safetensors"
     )
+    tokenizers = [file_hash(project / n / "tokenizer.json") for n in ("other", "moved")]
+    assert tokenizers[0] == tokenizers[1]
 
 
 def test_merging_refuses_what_it_cannot_merge(project):
