@@ -1,0 +1,91 @@
+"""Two evaluations compared problem by problem.
+
+A problem counts as right where at least half of its samples are. Accuracies are paired by problem,
+so what all problems have in common cancels out.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from rosd_core.resampling import bootstrap_interval
+
+
+def paired(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
+    """A row per problem that both evaluations have: domain, problem_id, right and samples of each
+    (`right_before`, `samples_before`, ..), and `change`, the difference of their shares.
+    """
+
+    def shares(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+        return frame.group_by("domain", "problem_id", maintain_order=True).agg(
+            pl.col("success").sum().cast(pl.Int64).alias(f"right_{name}"),
+            pl.len().cast(pl.Int64).alias(f"samples_{name}"),
+        )
+
+    both = shares(before, "before").join(
+        shares(after, "after"), ["domain", "problem_id"], maintain_order="left"
+    )
+    share = {
+        name: pl.col(f"right_{name}") / pl.col(f"samples_{name}") for name in ("before", "after")
+    }
+    return both.with_columns(
+        share["before"].alias("before"),
+        share["after"].alias("after"),
+        (share["after"] - share["before"]).alias("change"),
+    )
+
+
+@dataclass(frozen=True)
+class Change:
+    """Of a domain. `gained` and `lost` count the problems that turned right and wrong, `p` is
+    McNemar's exact test on them; accuracies are shares, and `low` to `high` is the interval of
+    their difference.
+    """
+
+    domain: str
+    problems: int
+    before: float
+    after: float
+    low: float
+    high: float
+    gained: int
+    lost: int
+    p: float
+
+    @property
+    def difference(self) -> float:
+        return self.after - self.before
+
+
+def changes(pairs: pl.DataFrame, confidence: float, resamples: int, seed: int) -> list[Change]:
+    """One per domain, in the order of the rows."""
+    found = []
+    for (domain,), group in pairs.group_by("domain", maintain_order=True):
+        was, now = group["before"] >= 0.5, group["after"] >= 0.5
+        gained, lost = int((~was & now).sum()), int((was & ~now).sum())
+        _, low, high = bootstrap_interval(group["change"].to_numpy(), confidence, resamples, seed)
+        means = [sum(group[name].to_list()) / len(group) for name in ("before", "after")]
+        counts = gained, lost, mcnemar(gained, lost)
+        found.append(Change(str(domain), len(group), *means, low, high, *counts))
+    return found
+
+
+def mcnemar(one_way: int, other_way: int) -> float:
+    """The two-sided p-value of McNemar's exact test: of the n problems that changed, how likely is
+    a split at least as uneven if each way is as likely as the other? 1 where none changed.
+
+        p = min(1, 2 sum_{i <= min} C(n, i) / 2^n)
+
+    Source: McNemar 1947, https://doi.org/10.1007/BF02295996, in its exact form.
+    """
+    n, least = one_way + other_way, min(one_way, other_way)
+    return min(1.0, 2 * sum(math.comb(n, i) for i in range(least + 1)) / 2**n)
+
+
+def largest_changes(pairs: pl.DataFrame, count: int) -> tuple[Sequence[dict], Sequence[dict]]:
+    """The `count` problems that rose most, and those that fell most; equal ones by their ids."""
+    rose = pairs.filter(pl.col("change") > 0).sort("change", "problem_id", descending=[True, False])
+    fell = pairs.filter(pl.col("change") < 0).sort("change", "problem_id")
+    return rose.head(count).to_dicts(), fell.head(count).to_dicts()
