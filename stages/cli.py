@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from stages import cli_models, cli_show, complete
+from stages.cli_doctor import doctor
 from stages.cli_models import DEFAULT_PARAMS, Iteration, ParamsFile
 from stages.messages import messages
 
@@ -198,27 +199,6 @@ def hashes(params: ParamsFile = DEFAULT_PARAMS) -> None:
 
 
 @app.command()
-def doctor(
-    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended.")] = False,
-    params: ParamsFile = DEFAULT_PARAMS,
-) -> None:
-    """Say what is broken in the project, for example after a kill."""
-    with messages("doctor"):
-        from rosd_core.errors import RosdError
-        from stages.doctor import examine
-
-        left = []
-        for found in examine(params):
-            if fix and found.mend is not None:
-                typer.echo(f"{found.told}: {found.mend()}")
-                continue
-            hint = "" if found.mend is None else "; `rosd doctor --fix` mends it"
-            left.append(f"{found.told}{hint}")
-        if left:
-            raise RosdError("\n".join(left))
-
-
-@app.command()
 def clean(params: ParamsFile = DEFAULT_PARAMS) -> None:
     """Delete what stages keep in case they are stopped (.rosd/scratch); no table, no model."""
     with messages("clean"):
@@ -253,6 +233,7 @@ def schema(
             typer.echo(as_text(name))
 
 
+app.command()(doctor)
 app.command()(cli_show.show)
 app.command()(cli_show.tables)
 app.command()(cli_show.diff)

@@ -4,7 +4,7 @@ in  iterations/<iteration>/*.parquet, data/problems.parquet, the tokenizer of mo
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from rosd_core.align.token_spans import TokenMap
 from rosd_core.config.params import Params
@@ -13,6 +13,7 @@ from rosd_core.show.group import GroupSheet
 from rosd_core.show.rollout import Sheet
 from rosd_core.tables.io import check_schema, read_rows, read_table
 from rosd_core.tables.parquet import read_where
+from rosd_core.tables.row_types import RolloutRow
 from stages.paths import Paths, start_of
 
 WRITTEN_BY = {"reflections": "reflect", "alignments": "align", "scores": "score"}
@@ -33,15 +34,17 @@ def sheet(params: Params, paths: Paths, rollout_id: str, iteration: str | None) 
     peer = (found["reflections"] or {}).get("peer_id")
     problem = _problem(paths, rollout["problem_id"], missing)
     return Sheet(
-        key,
-        start_of(params, key),
-        have[:-1],
-        rollout,
-        problem,
-        *(found[table] for table in WRITTEN_BY),
-        None if peer is None else _one("rollouts", paths, key, peer),
-        _tokens(params, paths, key, rollout, missing),
-        missing,
+        iteration=key,
+        start=start_of(params, key),
+        also_in=have[:-1],
+        rollout=rollout,
+        problem=problem,
+        reflection=found["reflections"],
+        alignment=found["alignments"],
+        score=found["scores"],
+        peer=None if peer is None else _one("rollouts", paths, key, peer),
+        tokens=_tokens(params, paths, key, rollout, missing),
+        missing=missing,
     )
 
 
@@ -52,7 +55,7 @@ def group(params: Params, paths: Paths, problem_id: str, iteration: str | None) 
     have = _iterations_with(params, paths, "problem_id", problem_id, iteration)
     key, missing = have[-1], []
     rollouts = read_where(paths.table("rollouts", key), "problem_id", [problem_id]).to_dicts()
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, Any] = {}
     for table in ("reflections", "alignments"):
         file = paths.table(table, key)
         found = []
@@ -63,8 +66,16 @@ def group(params: Params, paths: Paths, problem_id: str, iteration: str | None) 
             missing.append(why)
         rows[table] = {row["rollout_id"]: row for row in found}
     problem = _problem(paths, problem_id, missing)
-    start = start_of(params, key)
-    return GroupSheet(key, start, have[:-1], problem, rollouts, *rows.values(), missing)
+    return GroupSheet(
+        iteration=key,
+        start=start_of(params, key),
+        also_in=have[:-1],
+        problem=problem,
+        rollouts=[cast(RolloutRow, row) for row in rollouts],
+        reflections=rows["reflections"],
+        alignments=rows["alignments"],
+        missing=missing,
+    )
 
 
 def _iterations_with(
@@ -83,7 +94,7 @@ def _iterations_with(
         there.append(key)
         if wanted in read_table("rollouts", file, [column])[column]:
             have.append(key)
-    if iteration in have:
+    if iteration is not None and iteration in have:
         return [*(key for key in have if key != iteration), iteration]
     if iteration is None and have:
         return have

@@ -66,9 +66,19 @@ def changes(pairs: pl.DataFrame, confidence: float, resamples: int, seed: int) -
         was, now = group["before"] >= 0.5, group["after"] >= 0.5
         gained, lost = int((~was & now).sum()), int((was & ~now).sum())
         _, low, high = bootstrap_interval(group["change"].to_numpy(), confidence, resamples, seed)
-        means = [sum(group[name].to_list()) / len(group) for name in ("before", "after")]
-        counts = gained, lost, mcnemar(gained, lost)
-        found.append(Change(str(domain), len(group), *means, low, high, *counts))
+        before, after = (sum(group[n].to_list()) / len(group) for n in ("before", "after"))
+        row = Change(
+            domain=str(domain),
+            problems=len(group),
+            before=before,
+            after=after,
+            low=low,
+            high=high,
+            gained=gained,
+            lost=lost,
+            p=mcnemar(gained, lost),
+        )
+        found.append(row)
     return found
 
 

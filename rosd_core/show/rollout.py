@@ -218,7 +218,7 @@ def likeliest(score: ScoreRow, tokens: TokenMap, n: int, count: int) -> list[str
         return []
     pairs: Any = zip(score["support_logp"][n], score["support_ids"][n], strict=True)
     best = sorted(pairs, key=lambda pair: (-pair[0], pair[1]))[:count]
-    return [f"{token_name(tokens, int(i))} {percent(math.exp(logp))}" for logp, i in best]
+    return [f"{token_name(tokens, int(i))}\u00a0{percent(math.exp(logp))}" for logp, i in best]
 
 
 def largest(values: Any, count: int) -> list[int]:
