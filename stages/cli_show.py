@@ -50,11 +50,13 @@ def show(
         from rosd_core.show.group import print_group
         from rosd_core.show.rollout import print_sheet
         from stages.paths import Paths
-        from stages.show import group, sheet
+        from stages.show import example, group, sheet
 
-        if (rollout is None) == (problem is None):
-            raise RosdError("name a rollout or give --problem, one of them.")
         values, paths = load_params(params), Paths(params.resolve().parent)
+        if (rollout is None) == (problem is None):
+            found = example(values, paths)
+            hint = f", for example `rosd show {found}`" if found else ""
+            raise RosdError(f"name a rollout{hint}, or give --problem.")
         if problem is not None:
             print_group(_console(), group(values, paths, problem, iteration))
         elif rollout is not None:

@@ -6,6 +6,8 @@ in  iterations/<iteration>/*.parquet, data/problems.parquet, the tokenizer of mo
 from collections.abc import Sequence
 from typing import Any, cast
 
+import polars as pl
+
 from rosd_core.align.token_spans import TokenMap
 from rosd_core.config.params import Params
 from rosd_core.errors import RosdError
@@ -76,6 +78,22 @@ def group(params: Params, paths: Paths, problem_id: str, iteration: str | None) 
         alignments=rows["alignments"],
         missing=missing,
     )
+
+
+def example(params: Params, paths: Paths) -> str | None:
+    """A rollout worth a look: of the last iteration that is scored, the wrong one with the token of
+    the largest divergence. None where nothing is scored yet.
+    """
+    for key in reversed(params.loop):
+        file = paths.table("scores", key)
+        if not file.is_file():
+            continue
+        scores = read_table("scores", file, ["rollout_id", "kind", "divergence"])
+        wrong = scores.filter(kind="wrong").with_columns(worst=pl.col("divergence").list.max())
+        if wrong["worst"].null_count() < len(wrong):
+            order = wrong.drop_nulls("worst").sort("worst", "rollout_id", descending=[True, False])
+            return order["rollout_id"][0]
+    return None
 
 
 def _iterations_with(

@@ -135,7 +135,8 @@ def response_text(sheet: Sheet, width: int) -> RenderableType:
             legend.append("- supervised")
         else:
             legend.append("0-9 supervised: divergence in tenths of its maximum, 0.69 nats")
-        legend.append("no mark: not supervised")
+        if len(sheet.positions) < len(row["response_ids"]):
+            legend.append("no mark: not supervised")
     return Group(text, Text("; ".join(legend), "italic")) if legend else text
 
 

@@ -18,7 +18,7 @@ from tests.support import ROOT
 RESPONSE = "12+9=21\n21-1=10\nAnswer: 10"
 PEER = "12+9=21\n21-1=20\nAnswer: 20"
 TOKENIZER = Tokenizer.from_file(str(ROOT / "models" / "base" / "tokenizer.json"))
-END = TOKENIZER.token_to_id("<|im_end|>")
+END = 2  # <|im_end|>
 PROBLEM_ID, ROLLOUT_ID, PEER_ID = "chain-train-00001", "chain-train-00001/0", "chain-train-00001/1"
 DIVERGENCE = [0.0, 0.0, 0.0, 0.0, 0.5, 0.01, 0.0, 0.0, 0.0, 0.2, 0.0]  # of tokens 6 to 16
 

@@ -12,6 +12,7 @@ from rosd_core.show.words import WORDS
 from rosd_core.tables.schemas import SCHEMAS
 from stages.cli import app
 from tests.show.support import (
+    DIVERGENCE,
     PEER,
     PEER_ID,
     PROBLEM_ID,
@@ -201,8 +202,19 @@ def test_an_id_that_is_not_there(two):
         two, "show", ROLLOUT_ID, "--iteration", "i2"
     )
     assert "'i9' is not in params.yaml" in refused(two, "show", ROLLOUT_ID, "--iteration", "i9")
-    assert "one of them" in refused(two, "show")
-    assert "one of them" in refused(two, "show", ROLLOUT_ID, "--problem", PROBLEM_ID)
+
+
+def test_without_an_id_one_is_suggested(two):
+    assert refused(two, "show") == "name a rollout, or give --problem."
+    write_project(two, "i2", scores=None)  # i1 is the last one that is scored
+    worse = score(rollout_id=PEER_ID, divergence=[0.6, *DIVERGENCE[1:]])
+    write_project(two, scores=[score(), worse])
+    suggested = f"name a rollout, for example `rosd show {PEER_ID}`, or give --problem."
+    assert refused(two, "show") == suggested
+    assert refused(two, "show", ROLLOUT_ID, "--problem", PROBLEM_ID) == suggested
+    right = score(rollout_id=PEER_ID, kind="correct", divergence=[0.6, *DIVERGENCE[1:]])
+    write_project(two, scores=[score(), right])
+    assert f"`rosd show {ROLLOUT_ID}`" in refused(two, "show")
 
 
 def test_a_damaged_table_is_one_message(two):
