@@ -15,8 +15,9 @@ from rosd_core.show.paired import Change, largest_changes
 from rosd_core.terminal import printable
 
 MEANING = """\
-gained: problems that turned right, at least half of their samples being correct
-after and fewer before; lost: the reverse; p: McNemar's exact test on both."""
+rose, fell: problems with more, or fewer, correct samples than before; p: the
+exact sign test on them; gained, lost: problems that turned right, or wrong (at
+least half of the samples are correct)."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def print_difference(console: Console, found: Difference, count: int) -> None:
 def _domains(found: Difference) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("domain", no_wrap=True)
-    names = ("problems", found.before, found.after, "difference", "gained", "lost", "p")
+    names = ("n", found.before, found.after, "difference", "rose", "fell", "p", "gained", "lost")
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     for c in found.changes:
@@ -64,9 +65,11 @@ def _domains(found: Difference) -> Table:
             f"{100 * c.before:.1f}",
             f"{100 * c.after:.1f}",
             "{:+.1f} [{:+.1f}, {:+.1f}]".format(*points),
+            str(c.rose),
+            str(c.fell),
+            p_value(c.p),
             str(c.gained),
             str(c.lost),
-            p_value(c.p),
         )
     return table
 

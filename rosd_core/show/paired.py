@@ -1,7 +1,7 @@
 """Two evaluations compared problem by problem.
 
-A problem counts as right where at least half of its samples are. Accuracies are paired by problem,
-so what all problems have in common cancels out.
+Accuracies are paired by problem, so that how hard each problem is cancels out. A problem counts as
+right where at least half of its samples are.
 """
 
 import math
@@ -39,9 +39,9 @@ def paired(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class Change:
-    """Of a domain. `gained` and `lost` count the problems that turned right and wrong, `p` is
-    McNemar's exact test on them; accuracies are shares, and `low` to `high` is the interval of
-    their difference.
+    """Of a domain, in shares and numbers of problems: `rose` and `fell` had more or fewer correct
+    samples after, and `p` is the exact sign test on them; `gained` and `lost` turned right and
+    wrong. `low` to `high` is the interval of the difference of the accuracies.
     """
 
     domain: str
@@ -50,9 +50,11 @@ class Change:
     after: float
     low: float
     high: float
+    rose: int
+    fell: int
+    p: float
     gained: int
     lost: int
-    p: float
 
     @property
     def difference(self) -> float:
@@ -64,7 +66,7 @@ def changes(pairs: pl.DataFrame, confidence: float, resamples: int, seed: int) -
     found = []
     for (domain,), group in pairs.group_by("domain", maintain_order=True):
         was, now = group["before"] >= 0.5, group["after"] >= 0.5
-        gained, lost = int((~was & now).sum()), int((was & ~now).sum())
+        rose, fell = int((group["change"] > 0).sum()), int((group["change"] < 0).sum())
         _, low, high = bootstrap_interval(group["change"].to_numpy(), confidence, resamples, seed)
         before, after = (sum(group[n].to_list()) / len(group) for n in ("before", "after"))
         row = Change(
@@ -74,21 +76,24 @@ def changes(pairs: pl.DataFrame, confidence: float, resamples: int, seed: int) -
             after=after,
             low=low,
             high=high,
-            gained=gained,
-            lost=lost,
-            p=mcnemar(gained, lost),
+            rose=rose,
+            fell=fell,
+            p=sign_test(rose, fell),
+            gained=int((~was & now).sum()),
+            lost=int((was & ~now).sum()),
         )
         found.append(row)
     return found
 
 
-def mcnemar(one_way: int, other_way: int) -> float:
-    """The two-sided p-value of McNemar's exact test: of the n problems that changed, how likely is
-    a split at least as uneven if each way is as likely as the other? 1 where none changed.
+def sign_test(one_way: int, other_way: int) -> float:
+    """The two-sided p-value of the exact sign test: of the n problems that changed, how likely is a
+    split at least as uneven if each way is as likely as the other? 1 where none changed. With one
+    sample per problem it is McNemar's exact test.
 
         p = min(1, 2 sum_{i <= min} C(n, i) / 2^n)
 
-    Source: McNemar 1947, https://doi.org/10.1007/BF02295996, in its exact form.
+    Source: Conover 1999, Practical Nonparametric Statistics, 3.4 and 3.5.
     """
     n, least = one_way + other_way, min(one_way, other_way)
     return min(1.0, 2 * sum(math.comb(n, i) for i in range(least + 1)) / 2**n)

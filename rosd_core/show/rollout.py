@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -25,8 +26,8 @@ from rosd_core.tables.row_types import (
 )
 from rosd_core.terminal import printable
 
-# ids of the teacher that a token's line names; twice as many on a terminal of this width
-LIKELY, WIDE = 2, 110
+LAST = "teacher's top ids"  # the last column of the table of tokens
+LIKELY = 4  # most ids of the teacher that a token's line names; fewer where they do not fit
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def _parts(sheet: Sheet, count: int, width: int) -> Iterator[tuple[str, Renderab
         shown = min(count, len(sheet.positions))
         if shown:
             title = f"Largest divergence: {shown} of {len(sheet.positions)} supervised tokens"
-            yield title, token_table(sheet.score, sheet.tokens, shown, width)
+            yield title, token_table(sheet.score, sheet.tokens, shown, width - 2)
 
 
 def _plain(text: str) -> Text:
@@ -190,36 +191,56 @@ def _supervision(sheet: Sheet, row: AlignmentRow) -> Iterator[str]:
 
 def token_table(score: ScoreRow, tokens: TokenMap, count: int, width: int) -> Table:
     """The `count` supervised tokens of the largest divergence, largest first."""
+    names = ["token", "text", "JSD", "student", "teacher", "log p"]
+    ns = largest(score["divergence"], count)
+    lines = [_cells(score, tokens, n) for n in ns]
+    # a space and a divider behind each column, a space behind the last one
+    columns = zip(names, *lines, strict=True)
+    widths = [2 + max(map(cell_len, column)) for column in columns]
+    if width - sum(widths) - 1 < cell_len(LAST):  # a narrow terminal
+        names, widths = names[:-1], widths[:-1]
+    room = width - sum(widths) - 1
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    texts = ("text", "teacher's top ids")
-    for name in ("token", "text", "JSD", "student", "teacher", "log p", "teacher's top ids"):
-        side = "left" if name in texts else "right"
-        table.add_column(name, justify=side, no_wrap=name != texts[1], overflow="fold")
-    named = LIKELY if width < WIDE else 2 * LIKELY
-    for n in largest(score["divergence"], count):
-        t = score["positions"][n]
-        student, teacher = float(score["student_logp"][n]), float(score["teacher_logp"][n])
-        table.add_row(
-            str(t),
-            Text(token_name(tokens, score["response_ids"][t])),
-            f"{score['divergence'][n]:.3f}",
-            percent(math.exp(student)),
-            percent(math.exp(teacher)),
-            f"{nats(student)} {nats(teacher)}",
-            Text(", ".join(likeliest(score, tokens, n, named)) or "not stored"),
-        )
+    for name in (*names, LAST):
+        side = "left" if name in ("text", LAST) else "right"
+        table.add_column(name, justify=side, no_wrap=name in names, overflow="fold")
+    for n, line in zip(ns, lines, strict=True):
+        top = that_fit(likeliest(score, tokens, n), room) or "not stored"
+        table.add_row(*map(Text, line[: len(names)]), Text(top))
     return table
 
 
-def likeliest(score: ScoreRow, tokens: TokenMap, n: int, count: int) -> list[str]:
+def _cells(score: ScoreRow, tokens: TokenMap, n: int) -> list[str]:
+    """The columns of a supervised token but the last."""
+    t = score["positions"][n]
+    student, teacher = float(score["student_logp"][n]), float(score["teacher_logp"][n])
+    return [
+        str(t),
+        token_name(tokens, score["response_ids"][t]),
+        f"{score['divergence'][n]:.3f}",
+        percent(math.exp(student)),
+        percent(math.exp(teacher)),
+        f"{nats(student)} {nats(teacher)}",
+    ]
+
+
+def that_fit(parts: Sequence[str], width: int) -> str:
+    """As many of the parts as fit into a line, at least the first."""
+    count = len(parts)
+    while count > 1 and cell_len(", ".join(parts[:count])) > width:
+        count -= 1
+    return ", ".join(parts[:count])
+
+
+def likeliest(score: ScoreRow, tokens: TokenMap, n: int) -> list[str]:
     """The teacher's likeliest ids of the support at a token, with their probabilities; none where
     score.targets is hidden.
     """
     if not len(score["support_ids"]):
         return []
     pairs: Any = zip(score["support_logp"][n], score["support_ids"][n], strict=True)
-    best = sorted(pairs, key=lambda pair: (-pair[0], pair[1]))[:count]
-    return [f"{token_name(tokens, int(i))}\u00a0{percent(math.exp(logp))}" for logp, i in best]
+    best = sorted(pairs, key=lambda pair: (-pair[0], pair[1]))[:LIKELY]
+    return [f"{token_name(tokens, int(i))} {percent(math.exp(logp))}" for logp, i in best]
 
 
 def largest(values: Any, count: int) -> list[int]:

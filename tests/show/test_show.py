@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from rosd_core.config.training import Align
 from rosd_core.distill.targets import LEFT_OUT
+from rosd_core.show.rollout import that_fit
 from rosd_core.show.words import WORDS
 from rosd_core.tables.schemas import SCHEMAS
 from stages.cli import app
@@ -46,7 +47,7 @@ def shown(project, *args: str) -> str:
 
 def test_a_rollout_by_hand(two):
     write_project(two)
-    said = shown(two, ROLLOUT_ID, "--tokens", "2").replace("\u00a0", " ")
+    said = shown(two, ROLLOUT_ID, "--tokens", "2")
     assert (
         said
         == f"""\
@@ -90,6 +91,12 @@ Largest divergence: 2 of 11 supervised tokens
      15  "10"  0.200   100.0%   100.0%    0.00 0.00  "10" 100.0%, "+" <0.1%
 """
     )
+
+
+def test_as_many_top_ids_as_fit():
+    parts = ['"20" 90.0%', '"10" 5.0%', '"日" 1.0%']  # 10, 9 and 9 cells
+    widths = (5, 20, 21, 31, 32)
+    assert [that_fit(parts, w).count("%") for w in widths] == [1, 1, 2, 2, 3]
 
 
 def test_the_last_iteration_that_has_it_is_shown(two):
