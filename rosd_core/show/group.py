@@ -53,7 +53,7 @@ def _table(sheet: GroupSheet) -> Table:
         "answer",
         "tokens",
         "supervised",
-        "idea, or why there is none",
+        "idea or skip reason",
     ):
         right = name in ("tokens", "supervised")
         table.add_column(name, justify="right" if right else "left", no_wrap=name == "rollout")
