@@ -97,8 +97,7 @@ def _parts(sheet: Sheet, count: int, width: int) -> Iterator[tuple[str, Renderab
     if sheet.reflection is not None:
         yield "Reflection", _plain("\n".join(_reflection(sheet.reflection, sheet.quotes)))
     if sheet.peer is not None:
-        title = f"Peer {printable(sheet.peer['rollout_id'])}, which the reflector compared with"
-        yield title, _plain(sheet.peer["response"])
+        yield f"Peer {printable(sheet.peer['rollout_id'])}", _plain(sheet.peer["response"])
     if sheet.alignment is not None:
         yield "Supervision", _plain("\n".join(_supervision(sheet, sheet.alignment)))
     if sheet.score is not None and sheet.divergence is not None and sheet.tokens is not None:
@@ -179,7 +178,7 @@ def _supervision(sheet: Sheet, row: AlignmentRow) -> Iterator[str]:
     first = f", from token {places[0]} on" if places else ""
     covered = in_words("policy", row["policy"])
     yield f"{covered}: {len(places)} of {row['response_tokens']} tokens{first}"
-    if row["teacher_context"] is not None:
+    if row["teacher_context"] not in (None, "none"):
         yield f"beside the problem, the teacher reads {in_words('context', row['teacher_context'])}"
     if row["weight"] is not None and row["weight"] != 1:
         yield f"weight in the loss: {row['weight']:.3g}"

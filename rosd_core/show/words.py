@@ -53,7 +53,6 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "feedback_peer": "the response, the grader's feedback and a correct response of the group",
         "critique": "the response with a verdict on every line",
         "plain": "nothing but the problem",
-        "none": "nothing: there is no teacher",
     },
     "match": {
         "exact": "found",

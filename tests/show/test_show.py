@@ -74,7 +74,7 @@ Reflection
   idea: No ten is borrowed.
   quote (found): 21-1=10
 
-Peer {PEER_ID}, which the reflector compared with
+Peer {PEER_ID}
   12+9=21
   21-1=20
   Answer: 20
@@ -258,7 +258,8 @@ def test_the_values_with_words_are_those_that_the_schema_describes(column):
 
 def test_no_value_lacks_words():
     fields = Align.model_fields
-    assert set(get_args(fields["teacher_context"].annotation)) == set(WORDS["context"])
+    contexts = set(get_args(fields["teacher_context"].annotation))
+    assert contexts - {"none"} == set(WORDS["context"])  # without a teacher nothing is said of it
     assert set(get_args(fields["quote_not_found"].annotation)) <= set(WORDS["policy"])
     assert {*LEFT_OUT, "scored", "deferred", "no_teacher"} == set(WORDS["score"])
     description = (SCHEMAS["rollouts"].field("answer_format").metadata or {})[b"description"]
