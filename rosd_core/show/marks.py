@@ -7,6 +7,7 @@ Dimension names: T token, N supervised token, C character of the response.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from rich.cells import cell_len
@@ -111,8 +112,8 @@ def marked(found: Sequence[Sign], width: int) -> Text:
     """
     text = Text()
     for row in rows(found, width):
-        for sign in row:
-            text.append(sign.text, sign.style)
+        for style, alike in groupby(row, lambda sign: sign.style):
+            text.append("".join(sign.text for sign in alike), style)
         text.append("\n")
         for below in (
             "".join(("^" if s.quoted else " ") * cell_len(s.text) for s in row).rstrip(),
