@@ -24,7 +24,7 @@ OUTPUTS = {
     "score": ("iterations/{key}/scores.parquet",),
     "distill": ("models/{key}", "optimizers/{key}", "curves/{key}.csv"),
     "evaluate": ("evaluations/{key}.parquet",),
-    "report": ("plots/accuracy.csv", "plots/loss.csv"),
+    "report": ("report.html", "plots/accuracy.csv", "plots/loss.csv"),
     "finetune": ("models/{key}", "curves/{key}.csv"),
     "study": ("study/{key}/results.parquet", "study/{key}/tables.md"),
 }
@@ -93,6 +93,10 @@ class Paths:
 
     def metrics(self, stage: str, key: str) -> Path:
         return self.root / "metrics" / f"{stage}-{key}.json"
+
+    @property
+    def page(self) -> Path:
+        return self.root / "report.html"
 
     def curve(self, key: str) -> Path:
         return self.root / "curves" / f"{key}.csv"

@@ -1,9 +1,10 @@
-"""A project folder for the taught SmolLM2: the shipped params.yaml with taught.yaml on top, and the
-pipeline.
+"""A project folder for the taught SmolLM2: the shipped params.yaml with taught.yaml on top, the
+pipeline, and the study methods.yaml.
 
     python examples/smollm2/taught_project.py FOLDER
 """
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -23,6 +24,8 @@ def main(folder: Path) -> None:
     apply_presets(folder / "params.yaml", Path(__file__).resolve().parent, ["taught"])
     write_pipeline(SHIPPED / "dvc.yaml", folder)
     copy_parts(SHIPPED, folder)
+    (folder / "study").mkdir(exist_ok=True)
+    shutil.copy(Path(__file__).with_name("methods.yaml"), folder / "study")
     start_dvc(folder)
 
 

@@ -98,6 +98,7 @@ class Evaluate(Sampling):
 
 class Report(Section):
     precision: Annotated[int, Field(ge=0, le=6)]
+    page_mb: Rate
 
 
 class Params(Section):

@@ -1,6 +1,7 @@
 """Student and teacher on the same ids of the same tokens.
 
-Dimension names: N supervised token, n token of a chunk, K support, H hidden, V vocabulary.
+Dimension names: N supervised token, n token of a chunk, K support, M shown id, H hidden,
+V vocabulary.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from rosd_core.losses.support import choose_support, with_tail
 class Comparison:
     """Log-probabilities of the sampled token (N,), the teacher's of the support (N, K), the
     divergence on the support and its tail (N,), and the student's entropy over the whole
-    vocabulary (N,), all in nats.
+    vocabulary (N,), all in nats; and the M likeliest ids of each, likeliest first, with their
+    log-probabilities (N, M).
     """
 
     support_NK: torch.Tensor
@@ -25,6 +27,10 @@ class Comparison:
     teacher_NK: torch.Tensor
     divergence_N: torch.Tensor
     entropy_N: torch.Tensor
+    student_top_NM: torch.Tensor
+    student_top_logp_NM: torch.Tensor
+    teacher_top_NM: torch.Tensor
+    teacher_top_logp_NM: torch.Tensor
 
 
 def entropy(logits_nV: torch.Tensor) -> torch.Tensor:
@@ -32,6 +38,16 @@ def entropy(logits_nV: torch.Tensor) -> torch.Tensor:
     probability, log V where all ids have the same. Ids with a logit of -inf add nothing.
     """
     return torch.special.entr(logits_nV.softmax(-1)).sum(-1)
+
+
+def likeliest(
+    logits_nV: torch.Tensor, lse_n1: torch.Tensor, count: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The `count` likeliest ids (at most V), likeliest first, and their log-probabilities, (n, M)
+    each.
+    """
+    top = logits_nV.topk(min(count, logits_nV.shape[1]), dim=-1)
+    return top.indices, top.values - lse_n1
 
 
 @torch.no_grad()
@@ -43,9 +59,11 @@ def compare(
     token_N: torch.Tensor,
     support: str,
     top_k: int,
+    show_top: int,
 ) -> Comparison:
-    """Both distributions on the support of `choose_support`, their JSD (alpha 1/2) there, and the
-    student's entropy; (n, V) for a chunk of tokens at a time.
+    """Both distributions on the support of `choose_support`, their JSD (alpha 1/2) there, the
+    student's entropy, and the M = `show_top` likeliest ids of each; (n, V) for a chunk of tokens at
+    a time.
     """
     parts = []
     for at in chunks(student_NH, len(student.matrix_VH)):
@@ -55,5 +73,6 @@ def compare(
         token = [(logits_nV.gather(1, token_n1) - lse_n1).squeeze(1) for logits_nV, lse_n1 in pairs]
         picked = [logits_nV.gather(1, ids_nK) - lse_n1 for logits_nV, lse_n1 in pairs]
         divergence_n = jsd(with_tail(picked[0]), with_tail(picked[1]), 0.5)
-        parts.append((ids_nK, *token, picked[1], divergence_n, entropy(both[0])))
+        top = [likeliest(logits_nV, lse_n1, show_top) for logits_nV, lse_n1 in pairs]
+        parts.append((ids_nK, *token, picked[1], divergence_n, entropy(both[0]), *top[0], *top[1]))
     return Comparison(*(torch.cat(columns) for columns in zip(*parts, strict=True)))

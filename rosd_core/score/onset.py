@@ -31,6 +31,10 @@ TOKEN_COLUMNS = (
     "tail_logp",
     "divergence",
     "student_entropy",
+    "student_top_ids",
+    "student_top_logp",
+    "teacher_top_ids",
+    "teacher_top_logp",
 )
 
 

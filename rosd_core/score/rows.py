@@ -1,7 +1,7 @@
 """Rows of the table `scores`: the teacher's distribution at every supervised token, on a support of
 K ids and its tail, or as its final hidden states.
 
-Dimension names: N supervised token, K support, H hidden.
+Dimension names: N supervised token, K support, M shown id, H hidden.
 """
 
 from collections.abc import Sequence
@@ -31,6 +31,7 @@ class ScoreSettings:
     batch_tokens: int
     row_lift: str
     divergence_threshold: float
+    show_top: int
 
 
 def unscored(row: ScoreInput, status: str, support: str) -> ScoreRow:
@@ -43,6 +44,10 @@ def unscored(row: ScoreInput, status: str, support: str) -> ScoreRow:
         "tail_logp": (),
         "divergence": (),
         "student_entropy": (),
+        "student_top_ids": (),
+        "student_top_logp": (),
+        "teacher_top_ids": (),
+        "teacher_top_logp": (),
         "teacher_hidden": None,
         "idea_gain": None,
         "support": support,
@@ -105,8 +110,9 @@ def score_rows(
         teacher_NH = teacher.hidden([theirs[b] for b in batch])
         token_N = sampled_tokens([own[b] for b in batch]).to(student_NH.device)
         found = compare(
-            student_NH, heads[0], teacher_NH, heads[1], token_N, support, settings.top_k
-        )
+            student_NH, heads[0], teacher_NH, heads[1], token_N, support, settings.top_k,
+            settings.show_top,
+        )  # fmt: skip
         _fill([scored[b] for b in batch], found, teacher_NH, settings.targets)
         done += len(batch)
         report(done, len(scored), len(token_N))
@@ -130,6 +136,12 @@ def _fill(
     for n, row in enumerate(rows):
         row["student_logp"], row["teacher_logp"] = student[n], teacher[n]
         row["divergence"], row["student_entropy"] = divergence[n], entropy[n]
+    if found.student_top_NM.shape[1]:
+        ids = split(found.student_top_NM.int()), split(found.teacher_top_NM.int())
+        logp = split(found.student_top_logp_NM), split(found.teacher_top_logp_NM)
+        for n, row in enumerate(rows):
+            row["student_top_ids"], row["teacher_top_ids"] = ids[0][n], ids[1][n]
+            row["student_top_logp"], row["teacher_top_logp"] = logp[0][n], logp[1][n]
     if targets == "hidden":
         for row, hidden_nH in zip(rows, teacher_NH.split(sizes), strict=True):
             row["teacher_hidden"] = to_bfloat16(hidden_nH)

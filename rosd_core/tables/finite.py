@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 from rosd_core.errors import RosdError
 
 ROUNDING = 1e-3  # nats that a log-probability may exceed 0 by
-MAY_BE_ZERO = {"support_logp"}  # log-probabilities of ids that a model may rule out (-inf)
+# log-probabilities of ids that a model may rule out (-inf)
+MAY_BE_ZERO = {"support_logp", "student_top_logp", "teacher_top_logp"}
 
 
 def refuse_bad_numbers(table: str, rows: pa.Table, file: Path | None = None) -> None:

@@ -118,6 +118,10 @@ class ScoreRow(ScoreInput):
     tail_logp: Floats
     divergence: Floats
     student_entropy: Floats
+    student_top_ids: IntMatrix
+    student_top_logp: FloatMatrix
+    teacher_top_ids: IntMatrix
+    teacher_top_logp: FloatMatrix
     teacher_hidden: bytes | None
     idea_gain: float | None
     support: str

@@ -66,6 +66,16 @@ SCORES = schema(
         "temperature 1; empty where nothing is scored",
     ),
     field(
+        "student_top_ids",
+        pa.list_(IDS),
+        "token ids",
+        "N x M: the student's likeliest ids, likeliest first (score.show_top; to look at, no loss "
+        "reads them); empty where nothing is scored",
+    ),
+    field("student_top_logp", pa.list_(LOGPS), "nats", "N x M: their log-probabilities"),
+    field("teacher_top_ids", pa.list_(IDS), "token ids", "N x M: the teacher's likeliest ids"),
+    field("teacher_top_logp", pa.list_(LOGPS), "nats", "N x M: their log-probabilities"),
+    field(
         "teacher_hidden",
         pa.large_binary(),
         "bfloat16",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rosd_core.losses import head
 from rosd_core.losses.head import Head
-from rosd_core.score.comparison import compare, entropy
+from rosd_core.score.comparison import compare, entropy, likeliest
 
 
 def test_the_entropy_by_hand():
@@ -29,6 +29,15 @@ def test_the_entropy_is_between_0_and_that_of_even_odds(seed, vocabulary, spread
     assert (found >= 0).all() and (found <= math.log(vocabulary) + 1e-5).all()
 
 
+def test_the_likeliest_ids_by_hand():
+    logits = torch.tensor([[1 / 8, 1 / 2, 1 / 8, 1 / 4], [4.0, 2.0, 8.0, 2.0]]).log()
+    ids, logp = likeliest(logits, logits.logsumexp(-1, keepdim=True), 2)
+    assert ids.tolist() == [[1, 3], [2, 0]]
+    assert logp.exp().tolist() == [[0.5, 0.25], [0.5, 0.25]]
+    # as many as there are, and none if none are asked for
+    assert [likeliest(logits, logits[:, :1], n)[0].shape[1] for n in (9, 0)] == [4, 0]
+
+
 @pytest.mark.parametrize("size", [1, 3, 7])
 def test_chunks_do_not_change_it(monkeypatch, size):
     """And it is over all ids, whatever the support."""
@@ -38,7 +47,7 @@ def test_chunks_do_not_change_it(monkeypatch, size):
     student_NH, teacher_NH = torch.randn(2, 7, 5, generator=g)
     own, theirs = Head(torch.randn(11, 5, generator=g)), Head(torch.randn(11, 5, generator=g))
     token_N = torch.arange(7)
-    found = compare(student_NH, own, teacher_NH, theirs, token_N, "student", 2)
+    found = compare(student_NH, own, teacher_NH, theirs, token_N, "student", 2, 3)
     logp_NV = (student_NH @ own.matrix_VH.t()).log_softmax(-1)
     expected_N = -(logp_NV.exp() * logp_NV).sum(-1)
     assert found.entropy_N.tolist() == pytest.approx(expected_N.tolist(), abs=1e-5)

@@ -26,6 +26,10 @@ def row(divergence=(0.01, 0.02, 0.3, 0.0), **changes) -> Any:
         "tail_logp": np.arange(n) * -0.5,
         "divergence": np.array(divergence),
         "student_entropy": np.arange(n) * 0.1,
+        "student_top_ids": np.arange(3 * n).reshape(n, 3),
+        "student_top_logp": np.arange(3 * n).reshape(n, 3) * -0.1,
+        "teacher_top_ids": np.arange(3 * n).reshape(n, 3),
+        "teacher_top_logp": np.arange(3 * n).reshape(n, 3) * -0.1,
         "teacher_hidden": None,
     }
     return columns | {"policy": "divergence", "status": "scored"} | changes
@@ -46,6 +50,7 @@ def test_all_columns_start_at_the_onset():
     assert cut["positions"] == [7, 8]  # the third and fourth of 5, 6, 7, 8
     assert cut["behaviour_logp"] == pytest.approx([-0.2, -0.3])
     assert cut["support_ids"].tolist() == [[4, 5], [6, 7]]
+    assert cut["teacher_top_ids"].tolist() == [[6, 7, 8], [9, 10, 11]]
     assert cut["divergence"].tolist() == [0.3, 0.0]
     assert {len(cut[name]) for name in TOKEN_COLUMNS} == {2}
 

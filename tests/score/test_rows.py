@@ -67,7 +67,9 @@ def inputs(tokenizer, *args, **changes):
 def scored(row_input, tiny, support) -> dict[str, Any]:
     """Its score row; student and teacher are the same model."""
     mix = ModelMix((MixPart(tiny),), 0)
-    (row,) = score_rows([row_input], mix, mix, ScoreSettings("topk", support, 4, 100, "keep", 0.05))
+    (row,) = score_rows(
+        [row_input], mix, mix, ScoreSettings("topk", support, 4, 100, "keep", 0.05, 3)
+    )
     return dict(row)
 
 
@@ -165,6 +167,10 @@ def test_every_column_is_that_of_plain_forward_passes(tiny, tokenizer):
     assert np.allclose(row["divergence"], jsd(both[0], both[1], 0.5), atol=1e-6)
     entropy = -(student.exp() * student).sum(-1)  # over all ids, not the 4 of the support
     assert np.allclose(row["student_entropy"], entropy, atol=1e-5)
+    for name, logp in (("student", student), ("teacher", teacher)):
+        likeliest = logp.topk(3)
+        assert (row[f"{name}_top_ids"] == likeliest.indices.numpy()).all()
+        assert np.allclose(row[f"{name}_top_logp"], likeliest.values, atol=1e-5)
 
 
 def test_where_nothing_is_supervised_the_reasons_are_counted():
@@ -198,13 +204,15 @@ def test_a_row_left_to_score_starts_where_the_teacher_disagrees(tiny, tokenizer)
     mix = ModelMix((MixPart(tiny),), 0)
     # just below the largest divergence: that token is the first above it
     first = int(np.argmax(whole["divergence"]))
-    settings = ScoreSettings("topk", "student", 4, 100, "keep", whole["divergence"][first] * 0.999)
+    settings = ScoreSettings(
+        "topk", "student", 4, 100, "keep", whole["divergence"][first] * 0.999, 3
+    )
     row_input["policy"] = "divergence"
     (row,) = score_rows([row_input], mix, mix, settings)
     assert row["positions"] == [0, 1, 2, 3][first:]
     for name in ("teacher_logp", "support_ids", "support_logp", "tail_logp", "divergence"):
         assert np.array_equal(np.asarray(row[name]), whole[name][first:]), name
-    nowhere = ScoreSettings("topk", "student", 4, 100, "keep", 0.69)
+    nowhere = ScoreSettings("topk", "student", 4, 100, "keep", 0.69, 3)
     (row,) = score_rows([row_input], mix, mix, nowhere)
     assert (row["status"], row["positions"], len(row["divergence"])) == ("no_divergence", [], 0)
 
@@ -215,7 +223,7 @@ def test_batches_do_not_change_the_scores(tiny, tokenizer):
     rows: Any = [row_input | {"teacher_prompt_ids": [5] * n} for n in (3, 30, 60)]
     mix = ModelMix((MixPart(tiny),), 0)
     whole, single = (
-        score_rows(rows, mix, mix, ScoreSettings("topk", "student", 4, tokens, "keep", 0.05))
+        score_rows(rows, mix, mix, ScoreSettings("topk", "student", 4, tokens, "keep", 0.05, 3))
         for tokens in (10_000, 1)
     )
     for one, other in zip(whole, single, strict=True):

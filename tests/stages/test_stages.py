@@ -1,5 +1,7 @@
 """The stages on real files with the real base model, in this process and as the command `rosd`."""
 
+import base64
+import gzip
 import json
 import os
 import re
@@ -110,6 +112,46 @@ def test_a_temperature_is_no_staleness(project):
     ratio = (logps["student_logp"] - logps["behaviour_logp"]).exp()
     assert metrics["mean_importance"] == pytest.approx(ratio.clip(upper_bound=2).mean(), abs=1e-5)
     assert abs(metrics["mean_importance"] - 1) > 1e-4  # this one is of the temperature
+
+
+def block(page: str, name: str):
+    """A block of data of report.html."""
+    start = page.index(f'id="block-{name}">') + len(f'id="block-{name}">')
+    return json.loads(gzip.decompress(base64.b64decode(page[start : page.index("<", start)])))
+
+
+def test_the_page_holds_every_rollout_with_its_tokens(finished):
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    index, texts, entries = (block(page, name) for name in ("index", "texts", "tokens-0"))
+    paths = Paths(finished)
+    rollouts = read_table("rollouts", paths.table("rollouts", "i1"))
+    scores = read_table("scores", paths.table("scores", "i1"))
+    assert texts["response"] == rollouts["response"].to_list()
+    assert index["tokens"] == rollouts["response_ids"].list.len().to_list()
+    scored = {row["rollout_id"]: row for row in scores.iter_rows(named=True)}
+    for r, rollout in enumerate(rollouts.iter_rows(named=True)):
+        row, entry = scored.get(rollout["rollout_id"]), entries[r]
+        assert entry["ends"][-1] == len(rollout["response"])  # all characters have one UTF-16 unit
+        if row is not None:
+            assert entry["at"] == row["positions"]
+            assert entry["divergence"] == [round(1000 * d) for d in row["divergence"]]
+            assert {len(ids) for ids in entry["teacher_top"]} <= {5}
+    assert index["supervised"].count(0) == len(rollouts) - len(scores)
+
+
+def test_the_page_says_which_tables_are_missing_or_stale(finished, project, capsys):
+    for folder in ("data", "iterations", "evaluations", "curves", "metrics"):
+        shutil.copytree(finished / folder, project / folder, dirs_exist_ok=True)
+    Paths(project).table("scores", "i1").unlink()
+    write_params(project, SMALL | {"reflect": {"seed": 99}})
+    run_stage(project, "report")
+    said = capsys.readouterr().err
+    page = (project / "report.html").read_text(encoding="utf-8")
+    assert "i1: there is no table scores yet." in said
+    assert "reflect.seed" in said  # the params that its table was made with were others
+    assert "there is no table scores yet" in page
+    outcomes = block(page, "index")["outcomes"]
+    assert ["score", "not_yet", "the table that decides it is not there yet"] in outcomes
 
 
 @pytest.mark.parametrize("name", ["decay", "entropy_or_divergence"])

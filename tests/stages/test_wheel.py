@@ -23,6 +23,8 @@ def test_a_wheel_holds_every_module_and_runs(tmp_path):
     subprocess.run(build, check=True, capture_output=True, cwd=tmp_path)
     (wheel,) = tmp_path.glob("rosd-*.whl")
     modules = {f for d in ("rosd_core", "stages") for f in (ROOT / d).rglob("*.py")}
+    report = ROOT / "rosd_core" / "report"
+    modules |= {f for d in ("vendor", "page/assets") for f in (report / d).iterdir()}
     packed = set(zipfile.ZipFile(wheel).namelist())
     assert {str(f.relative_to(ROOT)) for f in modules} <= packed
     target = tmp_path / "installed"

@@ -1,0 +1,85 @@
+"use strict";
+const FILTERS = ["iteration", "domain", "verdict", "outcome", "match", "divergence", "text", "order"];
+
+function fill(select, options) {
+  select.append(...options.map(([value, label]) => make("option", { value }, label)));
+}
+
+function fillFilters(index) {
+  fill(byId("f-iteration"), [["", "all"], ...index.iterations.map((name) => [name, name])]);
+  fill(byId("f-domain"), [["", "all"], ...[...new Set(index.problems.map((p) => p.domain))].map((name) => [name, name])]);
+  fill(byId("f-outcome"), [["", "any"], ["trained", "trained on"], ...index.outcomes.map(([step, reason, text]) => [`${step}:${reason}`, text])]);
+  fill(byId("f-match"), [["", "any"], ...index.matches.map((name) => [name, name === "none" ? "not found" : name])]);
+}
+
+function filterValues() {
+  return Object.fromEntries(FILTERS.map((name) => [name, byId(`f-${name}`).value]));
+}
+
+function setUpTheme() {
+  const names = { "": "as the system", light: "light", dark: "dark" };
+  const order = Object.keys(names), root = document.documentElement, button = byId("theme");
+  button.addEventListener("click", () => {
+    const next = order[(order.indexOf(root.dataset.theme ?? "") + 1) % order.length];
+    if (next) root.dataset.theme = next; else delete root.dataset.theme;
+    button.querySelector("span").textContent = names[next];
+  });
+}
+
+function rolloutOfAddress(index, list) {
+  const [, name] = decodeURIComponent(location.hash).match(/^#rollout=(.+)$/) ?? [];
+  if (!name) return -1;
+  for (let r = 0; r < list.count; r++) if (`${index.iterations[index.iteration[r]]}/${list.id(r)}` === name) return r;
+  return -1;
+}
+
+async function main() {
+  setUpTheme();
+  const charts = JSON.parse(byId("charts").textContent);
+  drawCharts(charts);
+  let width = innerWidth;
+  addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; drawCharts(charts); } });
+  const index = await block("index"), texts = await block("texts");
+  let detail = null;
+  const list = new RolloutList(index, texts, (r) => detail.show(r));
+  detail = new Detail(index, texts, list);
+  fillFilters(index);
+  const apply = () => list.filter(filterValues());
+  let timer = 0;
+  byId("filters").addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(apply, 100); });
+  byId("filters").addEventListener("submit", (event) => event.preventDefault());
+  byId("filters").addEventListener("reset", () => setTimeout(apply));
+  drawFunnels(charts, index, (chosen) => {
+    byId("filters").reset();
+    for (const [name, value] of Object.entries(chosen)) byId(`f-${name}`).value = value;
+    apply();
+    if (list.shown.length) list.choose(0);
+    byId("rollouts").scrollIntoView();
+  });
+  addEventListener("keydown", (event) => {
+    if (event.key === "/" && !/INPUT|SELECT|TEXTAREA/.test(event.target.tagName)) { event.preventDefault(); byId("f-text").focus(); }
+  });
+  apply();
+  const linked = rolloutOfAddress(index, list);
+  if (linked >= 0) { list.chooseRollout(linked); byId("rollouts").scrollIntoView(); }
+  else if (list.count) list.chooseRollout(worthALook(index));
+  document.body.dataset.ready = "true";
+}
+
+// Of the wrong rollouts with a preserved prefix, the one with the largest divergence; else of all.
+function worthALook(index) {
+  let best = 0, most = [false, -1];
+  index.divergence.forEach((value, r) => {
+    if (index.success[r] || index.outcome[r] >= 0) return;
+    const worth = [index.supervised[r] < index.tokens[r], value];
+    if (worth[0] > most[0] || (worth[0] === most[0] && worth[1] > most[1])) [best, most] = [r, worth];
+  });
+  return best;
+}
+
+main().catch((error) => {
+  const note = byId("broken");
+  note.hidden = false;
+  note.textContent = `The page could not be drawn: ${error.message}. It needs a browser of 2023 or later.`;
+  throw error;
+});

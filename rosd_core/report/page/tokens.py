@@ -1,0 +1,80 @@
+"""Where the tokens of a response begin in its text, as a browser counts, and what student and
+teacher say about the supervised ones.
+
+Dimension names: T token of the response, N supervised token, M shown id, C character.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rosd_core.align.token_spans import TokenMap
+
+MILLI = 1000  # numbers are stored as whole thousandths of a nat
+
+
+class Vocabulary:
+    """The strings of the ids that occur: each is stored once and named by its place."""
+
+    def __init__(self, token_map: TokenMap) -> None:
+        self.token_map = token_map
+        self.place: dict[int, int] = {}
+        self.strings: list[str] = []
+
+    def places(self, ids: Sequence[int]) -> list[int]:
+        return [self._place(i) for i in ids]
+
+    def _place(self, token_id: int) -> int:
+        if token_id not in self.place:
+            self.place[token_id] = len(self.strings)
+            self.strings.append(self._string(token_id))
+        return self.place[token_id]
+
+    def _string(self, token_id: int) -> str:
+        """The text of a token; a special one, and one without text, by its name."""
+        (piece,) = self.token_map.pieces([token_id])
+        name = self.token_map.tokenizer.id_to_token(token_id)
+        return piece.decode("utf-8", "replace") or name or f"id {token_id}"
+
+
+def utf16_offsets(text: str) -> np.ndarray:
+    """(C + 1,): how many UTF-16 code units, which is what JavaScript counts in, come before each
+    character of the text, and all of them.
+
+    "a😀b" -> 0, 1, 3, 4.
+    """
+    code_C = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    return np.concatenate([[0], np.cumsum(1 + (code_C >= 0x10000))])
+
+
+def token_ends(spans_T2: np.ndarray, offsets: np.ndarray) -> list[int]:
+    """Where each token ends, in UTF-16 units; a token begins where the one before ends. Of tokens
+    that share a character the first has it, the others have none.
+    """
+    return offsets[np.maximum.accumulate(spans_T2[:, 1])].tolist() if len(spans_T2) else []
+
+
+def supervised(row: Mapping[str, Any], vocabulary: Vocabulary) -> dict[str, Any]:
+    """The columns of the N supervised tokens of a row of `scores`: positions, the tokens as places
+    in the vocabulary, log-probabilities and divergence in thousandths of a nat, and of both the M
+    likeliest ids, as places in the vocabulary, with their log-probabilities. What was not stored is
+    empty.
+    """
+    return {
+        "at": list(row["positions"]),
+        "token": vocabulary.places([row["response_ids"][t] for t in row["positions"]]),
+        "divergence": milli(row["divergence"]),
+        "student": milli(row["student_logp"]),
+        "teacher": milli(row["teacher_logp"]),
+        "student_top": [vocabulary.places(ids) for ids in row["student_top_ids"]],
+        "student_top_logp": [milli(logp) for logp in row["student_top_logp"]],
+        "teacher_top": [vocabulary.places(ids) for ids in row["teacher_top_ids"]],
+        "teacher_top_logp": [milli(logp) for logp in row["teacher_top_logp"]],
+    }
+
+
+def milli(values: Sequence[float]) -> list[int]:
+    """Nats as whole thousandths; -inf, an id that is ruled out, as -999999."""
+    found = np.nan_to_num(np.asarray(values, dtype=np.float64), neginf=-999.999)
+    return np.rint(found * MILLI).astype(np.int64).tolist()
