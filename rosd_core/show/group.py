@@ -82,9 +82,9 @@ def _supervised(row: AlignmentRow | None) -> str:
 def _idea(reflection: ReflectionRow | None, alignment: AlignmentRow | None) -> str:
     """The idea; where the rollout is skipped, why; where it is not reflected on yet, nothing."""
     if alignment is not None and alignment["status"] == "skipped":
-        return in_words("alignment", alignment["skip_reason"] or "")
+        return in_words("reason", alignment["skip_reason"] or "")
     if reflection is None:
         return ""
     return reflection["idea"] or in_words(
-        "reflection", reflection["skip_reason"] or reflection["status"]
+        "reason", reflection["skip_reason"] or reflection["status"]
     )

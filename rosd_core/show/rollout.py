@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rosd_core.align.token_spans import TokenMap
+from rosd_core.report.page.outcomes import TRAINED
 from rosd_core.show.layout import print_indented
 from rosd_core.show.marks import Marks, marked, signs
 from rosd_core.show.tokens import token_name
@@ -154,7 +155,7 @@ def _verdict(row: RolloutRow, problem: ProblemRow | None) -> Iterator[str]:
 
 def _reflection(row: ReflectionRow, places: Sequence[QuotePlace]) -> Iterator[str]:
     if row["status"] != "ok":
-        yield f"{in_words('reflection', row['skip_reason'] or row['status'])}"
+        yield f"{in_words('reason', row['skip_reason'] or row['status'])}"
         if row["raw"]:
             yield f"answer: {row['raw']}"
     if row["idea"]:
@@ -172,7 +173,7 @@ def _reflection(row: ReflectionRow, places: Sequence[QuotePlace]) -> Iterator[st
 
 def _supervision(sheet: Sheet, row: AlignmentRow) -> Iterator[str]:
     if row["status"] == "skipped":
-        yield f"skipped: {in_words('alignment', row['skip_reason'] or '')}"
+        yield f"skipped: {in_words('reason', row['skip_reason'] or '')}"
         return
     places = sheet.positions
     first = f", from token {places[0]} on" if places else ""
@@ -183,7 +184,8 @@ def _supervision(sheet: Sheet, row: AlignmentRow) -> Iterator[str]:
     if row["weight"] is not None and row["weight"] != 1:
         yield f"weight in the loss: {row['weight']:.3g}"
     if sheet.score is not None:
-        yield in_words("score", sheet.score["status"])
+        status = sheet.score["status"]
+        yield f"{'' if status in TRAINED else 'not trained on: '}{in_words('score', status)}"
         if sheet.score["idea_gain"] is not None:
             yield f"the idea's gain on the peer: {sheet.score['idea_gain']:+.3f} nats per token"
 
@@ -232,12 +234,16 @@ def that_fit(parts: Sequence[str], width: int) -> str:
 
 
 def likeliest(score: ScoreRow, tokens: TokenMap, n: int) -> list[str]:
-    """The teacher's likeliest ids of the support at a token, with their probabilities; none where
-    score.targets is hidden.
+    """The teacher's likeliest ids at a token, with their probabilities: those kept to look at
+    (score.show_top), else those of the support; none where neither is stored.
     """
-    if not len(score["support_ids"]):
+    ids: Any = score["teacher_top_ids"]
+    logps: Any = score["teacher_top_logp"]
+    if not len(ids):
+        ids, logps = score["support_ids"], score["support_logp"]
+    if not len(ids):
         return []
-    pairs: Any = zip(score["support_logp"][n], score["support_ids"][n], strict=True)
+    pairs = zip(logps[n], ids[n], strict=True)
     best = sorted(pairs, key=lambda pair: (-pair[0], pair[1]))[:LIKELY]
     return [f"{token_name(tokens, int(i))} {percent(math.exp(logp))}" for logp, i in best]
 

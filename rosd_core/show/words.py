@@ -2,30 +2,9 @@
 
 from collections.abc import Mapping
 
-# a rollout that was not reflected on, or whose reflection cannot be used; align repeats these
-_REFLECTED = {
-    "no_idea": "the reflector's answer has no idea",
-    "no_quote": "the reflector's answer has no error quote",
-    "truncated": "the reflector's answer was cut off at reflect.max_new_tokens",
-    "no_success": "no response of the group is correct, so the reflector has none to compare with",
-    "disabled": "reflect.enabled is false",
-    "not_in_file": "reflect.file has no row for it",
-}
+from rosd_core.report.page.reasons import REASONS
+
 WORDS: Mapping[str, Mapping[str, str]] = {
-    "reflection": {"ok": "the reflector's answer could be read", **_REFLECTED},
-    "alignment": {
-        **_REFLECTED,
-        "supervised": "supervised",
-        "quote_not_found": "no error quote was found in the response",
-        "first_quote_not_found": "the first error quote was not found in the response",
-        "no_token": "no token is left to supervise",
-        "lone_success": "the only correct response of its group has no peer",
-        "no_feedback": "correct responses get no feedback",
-        "wrong": "align.wrong is skip",
-        "correct": "align.correct is skip",
-        "all_success": "all responses of the group are correct, and align.all_success is skip",
-        "no_contrast": "align.weight needs a group with correct and wrong responses",
-    },
     "policy": {
         "quote": "from the error quote on",
         "all": "the whole response",
@@ -39,11 +18,6 @@ WORDS: Mapping[str, Mapping[str, str]] = {
         "scored": "the teacher's targets are stored",
         "deferred": "distill runs the teacher; no targets are stored (score.targets: none)",
         "no_teacher": "this method has no teacher",
-        "too_long": "not trained on: the teacher's prompt and the response exceed its context",
-        "negative_lift": "not trained on: the idea makes the error likelier (score.row_lift)",
-        "no_divergence": "not trained on: no token exceeds score.divergence_threshold",
-        "idea_rejected": "not trained on: the idea does not help with the correct peer "
-        "(score.idea_check)",
     },
     "context": {
         "idea": "the idea",
@@ -73,5 +47,6 @@ WORDS: Mapping[str, Mapping[str, str]] = {
 
 
 def in_words(column: str, value: str) -> str:
-    """The words for a value, or the value."""
-    return WORDS[column].get(value, value)
+    """The words for a value: those of its column, else those of a reason, else the value."""
+    words = WORDS.get(column, {})
+    return words[value] if value in words else REASONS.get(value, value)

@@ -87,6 +87,8 @@ def score(**changes: Any) -> dict:
         "behaviour_logp": student, "weight": 1.0, "student_logp": student,
         "teacher_logp": teacher, "support_ids": support, "support_logp": logp,
         "tail_logp": [-12.0] * 11, "divergence": DIVERGENCE, "student_entropy": [0.1] * 11,
+        "student_top_ids": [], "student_top_logp": [],
+        "teacher_top_ids": [], "teacher_top_logp": [],
         "teacher_hidden": None, "idea_gain": None, "support": "teacher", "status": "scored",
         "teacher": "m",
     } | changes  # fmt: skip

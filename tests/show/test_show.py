@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 
 from rosd_core.config.training import Align
 from rosd_core.distill.targets import LEFT_OUT
+from rosd_core.report.page.outcomes import TRAINED
+from rosd_core.report.page.reasons import REASONS
 from rosd_core.show.rollout import that_fit
 from rosd_core.show.words import WORDS
 from rosd_core.tables.schemas import SCHEMAS
@@ -20,6 +22,7 @@ from tests.show.support import (
     RESPONSE,
     ROLLOUT_ID,
     alignment,
+    id_of,
     reflection,
     rollout,
     rollouts,
@@ -137,8 +140,8 @@ def test_skipped_rollouts_say_why(two):
     )
     write_project(two, reflections=[none], alignments=[lone], scores=[score(rollout_id=PEER_ID)])
     said = shown(two, ROLLOUT_ID).replace("\n  ", " ")
-    assert "no response of the group is correct, so the reflector has none" in said
-    assert "skipped: no response of the group is correct" in said
+    assert "no rollout of its group is correct, so there is no peer" in said
+    assert "skipped: no rollout of its group is correct" in said
     assert "not supervised" not in said  # there is nothing to explain
     assert "Largest divergence" not in said
 
@@ -159,9 +162,21 @@ def test_rows_without_targets(two, status, words):
     assert "Largest divergence" not in said
 
 
-def test_hidden_targets_have_no_top_ids(two):
-    write_project(two, scores=[score(support_ids=[], support_logp=[], tail_logp=[])])
+def test_the_ids_that_are_kept_to_look_at_come_before_those_of_the_support(two):
+    """score.support: student has the student's ids, which need not be the teacher's likeliest."""
+    top = {"teacher_top_ids": [[id_of("+")]] * 11, "teacher_top_logp": [[-0.6931472]] * 11}
+    write_project(two, scores=[score(**top)])
+    assert '"+" 50.0%\n' in shown(two, ROLLOUT_ID)
+    hidden = {"support_ids": [], "support_logp": [], "tail_logp": []}
+    write_project(two, scores=[score(**hidden, **top)])
+    assert '"+" 50.0%\n' in shown(two, ROLLOUT_ID)
+    write_project(two, scores=[score(**hidden)])
     assert "not stored" in shown(two, ROLLOUT_ID)
+
+
+def test_a_row_that_score_leaves_out_says_so(two):
+    write_project(two, scores=[score(status="negative_lift")])
+    assert "not trained on: its idea makes its error likelier" in shown(two, ROLLOUT_ID)
 
 
 def test_tokens_are_not_marked_with_another_tokenizer(two):
@@ -232,13 +247,6 @@ def test_a_damaged_table_is_one_message(two):
 
 
 DESCRIBED = {
-    "reflection": [("reflections", "status"), ("reflections", "skip_reason")],
-    "alignment": [
-        ("alignments", "status"),
-        ("alignments", "skip_reason"),
-        ("reflections", "status"),
-        ("reflections", "skip_reason"),
-    ],
     "policy": [("alignments", "policy")],
     "score": [("scores", "status")],
     "context": [("alignments", "teacher_context")],
@@ -261,6 +269,7 @@ def test_no_value_lacks_words():
     contexts = set(get_args(fields["teacher_context"].annotation))
     assert contexts - {"none"} == set(WORDS["context"])  # without a teacher nothing is said of it
     assert set(get_args(fields["quote_not_found"].annotation)) <= set(WORDS["policy"])
-    assert {*LEFT_OUT, "scored", "deferred", "no_teacher"} == set(WORDS["score"])
+    assert set(WORDS["score"]) == set(TRAINED)
+    assert set(LEFT_OUT) <= set(REASONS)
     description = (SCHEMAS["rollouts"].field("answer_format").metadata or {})[b"description"]
     assert set(description.decode().split(" | ")) == set(WORDS["format"])
