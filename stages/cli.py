@@ -3,6 +3,7 @@
 A stage's module is imported when it runs, so that `rosd --help` need not import torch.
 """
 
+import os
 import signal
 import sys
 from importlib import import_module
@@ -11,12 +12,13 @@ from typing import Annotated
 
 import typer
 
-from stages import cli_docs, cli_models
+from stages import cli_docs, cli_models, cli_show, complete
+from stages.cli_doctor import doctor
 from stages.cli_models import DEFAULT_PARAMS, Iteration, ParamsFile
 from stages.messages import messages
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    no_args_is_help=True, pretty_exceptions_enable=False,
     help="Reflective on-policy self-distillation in offline stages. `dvc repro` runs them all.",
 )  # fmt: skip
 
@@ -41,6 +43,16 @@ def _run(stage: str, params_file: Path, *args: str | int | bool | None) -> None:
         params, paths = load_params(params_file), Paths(params_file.resolve().parent)
         with the_only_run(paths, module, args):
             import_module(f"stages.{module}").run(params, paths, *args)
+
+
+@app.callback()
+def options(
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No progress, only warnings; like ROSD_QUIET=1.")
+    ] = False,
+) -> None:
+    if quiet:
+        os.environ["ROSD_QUIET"] = "1"  # also for processes that a command starts
 
 
 @app.command()
@@ -101,7 +113,10 @@ def distill(iteration: Iteration, params: ParamsFile = DEFAULT_PARAMS) -> None:
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="base or a key of params.yaml: loop.")],
+    model: Annotated[
+        str,
+        typer.Argument(help="base or a key of params.yaml: loop.", autocompletion=complete.models),
+    ],
     params: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
     """Measure mean@k per domain of a model."""
@@ -116,7 +131,9 @@ def report(params: ParamsFile = DEFAULT_PARAMS) -> None:
 
 @app.command()
 def study(
-    name: Annotated[str, typer.Argument(help="Of study/<name>.yaml.")],
+    name: Annotated[
+        str, typer.Argument(help="Of study/<name>.yaml.", autocompletion=complete.studies)
+    ],
     jobs: Annotated[int, typer.Option(help="Processes on this machine.")] = 1,
     report: Annotated[bool, typer.Option(help="Only the tables of what is there.")] = False,
     params: ParamsFile = DEFAULT_PARAMS,
@@ -136,7 +153,10 @@ def loop(iterations: int, params: ParamsFile = DEFAULT_PARAMS) -> None:
 
 
 @app.command()
-def method(name: str, params: ParamsFile = DEFAULT_PARAMS) -> None:
+def method(
+    name: Annotated[str, typer.Argument(autocompletion=complete.methods)],
+    params: ParamsFile = DEFAULT_PARAMS,
+) -> None:
     """Set a method in params.yaml: rosd, rosd-no-localize, rosd-no-idea, rosd-critique, sdpo,
     sdpo-feedback, opsd, sft, grpo, grpo-kl, opsa."""
     with messages("method"):
@@ -147,14 +167,16 @@ def method(name: str, params: ParamsFile = DEFAULT_PARAMS) -> None:
 
 
 @app.command()
-def preset(names: list[str], params: ParamsFile = DEFAULT_PARAMS) -> None:
+def preset(
+    names: Annotated[list[str], typer.Argument(autocompletion=complete.presets)],
+    params: ParamsFile = DEFAULT_PARAMS,
+) -> None:
     """Apply presets (presets/*.yaml) to params.yaml, for example: qwen3-4b biology."""
     root = params.resolve().parent
     with messages("preset"):
         from rosd_core.config.presets import apply_presets, missing_files
 
-        shipped = Path(__file__).resolve().parent.parent / "presets"
-        folder = root / "presets" if (root / "presets").is_dir() else shipped
+        folder = complete.presets_folder(params)
         missing = missing_files(apply_presets(params, folder, names), root)
     typer.echo(f"{params}: preset is {' '.join(names)}")
     for file in missing:
@@ -177,27 +199,6 @@ def hashes(params: ParamsFile = DEFAULT_PARAMS) -> None:
 
 
 @app.command()
-def doctor(
-    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended.")] = False,
-    params: ParamsFile = DEFAULT_PARAMS,
-) -> None:
-    """Say what is broken in the project, for example after a kill."""
-    with messages("doctor"):
-        from rosd_core.errors import RosdError
-        from stages.doctor import examine
-
-        left = []
-        for found in examine(params):
-            if fix and found.mend is not None:
-                typer.echo(f"{found.told}: {found.mend()}")
-                continue
-            hint = "" if found.mend is None else "; `rosd doctor --fix` mends it"
-            left.append(f"{found.told}{hint}")
-        if left:
-            raise RosdError("\n".join(left))
-
-
-@app.command()
 def clean(params: ParamsFile = DEFAULT_PARAMS) -> None:
     """Delete what stages keep in case they are stopped (.rosd/scratch); no table, no model."""
     with messages("clean"):
@@ -209,7 +210,10 @@ def clean(params: ParamsFile = DEFAULT_PARAMS) -> None:
 
 @app.command()
 def schema(
-    table: Annotated[str | None, typer.Argument(help="One table; without it, all of them.")] = None,
+    table: Annotated[
+        str | None,
+        typer.Argument(help="One table; without it, all of them.", autocompletion=complete.tables),
+    ] = None,
     markdown: Annotated[
         bool, typer.Option(help="All tables as Markdown (docs/tables.md).")
     ] = False,
@@ -229,6 +233,10 @@ def schema(
             typer.echo(as_text(name))
 
 
+app.command()(doctor)
+app.command()(cli_show.show)
+app.command()(cli_show.tables)
+app.command()(cli_show.diff)
 app.command()(cli_models.base)
 app.command()(cli_models.merge)
 app.command("init")(cli_models.init_project)

@@ -6,12 +6,18 @@ from typing import Annotated
 
 import typer
 
+from stages import complete
 from stages.messages import messages
 
 ParamsFile = Annotated[
     Path, typer.Option("--params", help="The params file; its folder is the project's.")
 ]
-Iteration = Annotated[str, typer.Argument(help="A key of params.yaml: loop, such as i1.")]
+Iteration = Annotated[
+    str,
+    typer.Argument(
+        help="A key of params.yaml: loop, such as i1.", autocompletion=complete.iterations
+    ),
+]
 DEFAULT_PARAMS = Path("params.yaml")
 
 
@@ -81,7 +87,9 @@ def init_project(
         list[str] | None, typer.Option(help="prompt=NAME,answer=NAME,solution=NAME,system=NAME")
     ] = None,
     grader: Annotated[str | None, typer.Option(help="See docs/your-data.md.")] = None,
-    method: Annotated[str, typer.Option(help="As in `rosd method`.")] = "rosd",
+    method: Annotated[
+        str, typer.Option(help="As in `rosd method`.", autocompletion=complete.methods)
+    ] = "rosd",
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
     iterations: Annotated[int, typer.Option(help="As in `rosd loop`.")] = 2,
     shots: Annotated[int | None, typer.Option(help="Solved examples in the prompts.")] = None,
@@ -151,7 +159,11 @@ def verify(
 
 def serve(
     model: Annotated[
-        str, typer.Argument(help="base, a key of params.yaml: loop, a folder or a hub id.")
+        str,
+        typer.Argument(
+            help="base, a key of params.yaml: loop, a folder or a hub id.",
+            autocompletion=complete.models,
+        ),
     ] = "base",
     dry_run: Annotated[bool, typer.Option(help="Only print the command.")] = False,
     params: ParamsFile = DEFAULT_PARAMS,

@@ -35,7 +35,7 @@ from rosd_core.prompts.chat import pad_id
 from rosd_core.seeds import row_seed
 from rosd_core.tables.atomic import replacing_folder, write_json
 from rosd_core.tables.io import write_csv
-from rosd_core.tables.progress import Progress, report_steps, silent
+from rosd_core.tables.progress import report_steps, reporting
 from rosd_core.tables.publish import publishing
 from rosd_core.tables.references import checked_scores
 from stages.guards import distill_guards
@@ -63,16 +63,18 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     trained = status.total() - sum(status[name] for name in LEFT_OUT)
     if needs_teacher := LOSSES[p.loss].needs_teacher:
         refuse_other_teacher(told["teacher"].drop_nulls().unique().to_list(), shares)
-    with processes(params.machine.device) as (device, writes), published as together:
+    with (
+        processes(params.machine.device) as (device, writes),
+        published as together,
+        reporting("distill", writes) as report,
+    ):
         student = open_student(start, device, p.new_adapter, paths.root, seed)
         teacher = open_teacher(shares, device, pad, student, s.targets) if needs_teacher else None
         saves = open_saves(params, paths, origin, teacher_fingerprint(shares), writes)
-        report = Progress("distill").report if writes else silent
         steps = scored_steps(table, weighing, p.rows_per_step, seed, p.shuffle)
-        steps = report_steps(steps, trained, report)
         watch = Watch(distill_guards(params, iteration), LOSSES[p.loss].may_rest)
         how = Objective(settings, teacher), optimization, pad, seed, watch
-        logs, drift, state = train(student.model, steps, saves, *how)
+        logs, drift, state = train(student.model, report_steps(steps, trained, report), saves, *how)
         if writes:
             with replacing_folder(paths.model(iteration), together) as target:
                 save_student(student, tokenizer, target, p.merge)

@@ -1,6 +1,7 @@
-"""doctor: what a killed `dvc` leaves broken in a project, and how to mend it; no stage of dvc.yaml.
+"""doctor: what a killed `dvc` leaves broken in a project and how to mend it, and what is wrong with
+the installation; no stage of dvc.yaml.
 
-in  dvc.lock, .dvc/tmp/rwlock, params.yaml, models/base
+in  dvc.lock, .dvc/tmp/rwlock, params.yaml, models/base, and those of stages/installation.py
 """
 
 import json
@@ -14,7 +15,9 @@ from ruamel.yaml.error import YAMLError
 
 from rosd_core.config.load import load_params
 from rosd_core.errors import RosdError
+from rosd_core.project.checks import Check
 from rosd_core.tables.atomic import replacing
+from stages.installation import all_checks, quick_checks
 from stages.paths import Paths
 
 
@@ -27,9 +30,25 @@ class Finding:
 
 
 def examine(params_file: Path) -> list[Finding]:
-    """Everything that is wrong with the project of this params file."""
+    """Everything that is wrong with the project of this params file, as far as that is found in a
+    moment.
+    """
     root = params_file.resolve().parent
     return [*_lock_file(root), *_rwlock(root), *_project(params_file, root)]
+
+
+def examine_installation(params_file: Path, thorough: bool) -> list[Check]:
+    """The checks of packages and disk; `thorough`: all of them, which takes seconds. Without
+    params that can be read, those that need none.
+    """
+    root = params_file.resolve().parent
+    try:
+        params = load_params(params_file)
+    except RosdError:  # which `examine` reports
+        return quick_checks(None, root)
+    if not thorough:
+        return quick_checks(params, root)
+    return list(all_checks(params, Paths(root)))
 
 
 def _lock_file(root: Path) -> Iterator[Finding]:

@@ -25,7 +25,7 @@ from rosd_core.report.study_tables import outcome, study_markdown
 from rosd_core.tables.atomic import replacing
 from rosd_core.tables.hashing import fingerprint
 from rosd_core.tables.io import read_table, write_table
-from rosd_core.tables.progress import Report, silent
+from rosd_core.tables.progress import Report, quiet, silent
 from rosd_core.workers.pool import Work, results
 from stages.engines import workers
 from stages.paths import Paths
@@ -41,7 +41,8 @@ def run(params: Params, paths: Paths, name: str, jobs: int = 1, only_report: boo
     runs, weights = runs_of(study, params), fingerprint(paths.model_folder("base"))
     done = collect(home, runs, weights)
     missing = [r for r in runs if (r.arm.label, r.seed) not in done]
-    print(f"rosd study: {len(runs)} runs, {len(missing)} of them to do", file=sys.stderr)
+    if not quiet():
+        print(f"rosd study: {len(runs)} runs, {len(missing)} of them to do", file=sys.stderr)
     if missing and not only_report:
         seeds = list(dict.fromkeys(r.seed for r in missing))
         shared = [
@@ -94,7 +95,8 @@ def everywhere(tasks: Sequence[Callable[[], None]], params: Params, jobs: int) -
     def report(done: int) -> None:
         spent = time.monotonic() - started
         left = spent / done * (count - done) / 60
-        print(f"rosd study: {done}/{count}, {left:.0f} min left", file=sys.stderr, flush=True)
+        if not quiet():
+            print(f"rosd study: {done}/{count}, {left:.0f} min left", file=sys.stderr, flush=True)
 
     if jobs > 1:
         pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))

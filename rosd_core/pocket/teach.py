@@ -26,6 +26,7 @@ from rosd_core.pocket.encoding import Encoded
 from rosd_core.pocket.measure import Exam, measure
 from rosd_core.pocket.reply_loss import backward, read_rows
 from rosd_core.seeds import row_seed
+from rosd_core.tables.progress import quiet
 
 
 @dataclass(frozen=True)
@@ -149,4 +150,5 @@ def _reached(progress: Progress, course: Course, until: Mapping[Any, float]) -> 
 
 
 def _say(text: str) -> None:
-    print(f"bootstrap --from: {text}", file=sys.stderr, flush=True)
+    if not quiet():
+        print(f"bootstrap --from: {text}", file=sys.stderr, flush=True)

@@ -75,7 +75,7 @@ def _tables(
         progress.kept(len(files) - len(missing), len(files), "shards")
     work = [shards[n] for n in missing]
     done = results(opened, work, workers, progress.report) if work else _nothing()
-    with closing(done):
+    with closing(done), progress:
         for number, file in enumerate(files):
             if number in missing:
                 progress.shard(number + 1, len(shards[0]), items)

@@ -5,11 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
 from stages.doctor import is_lock_file
-from tests.support import command, refused
+from tests.support import SMALL, command, refused, write_params
 
 DVC = [sys.executable, "-m", "dvc"]
 PIPELINE = """
@@ -98,3 +99,72 @@ def test_what_a_lock_file_is():
     assert is_lock_file(b"schema: '2.0'\nstages: {}\n")
     assert not is_lock_file(b"schema: '2.0'\n")
     assert not is_lock_file(b"- 1\n")
+
+
+def test_a_check_of_everything_has_a_line_for_each_part(pipeline):
+    code, said = command(pipeline, "doctor", "--all")
+    assert code == 0, said
+    lines = [line.split() for line in said.splitlines() if line[:1] != " "]
+    parts = [
+        "packages",
+        "threads",
+        "device",
+        "dvc",
+        "model",
+        "memory",
+        "disk",
+        "template",
+        "project",
+    ]
+    assert [name for _, name, *_ in lines] == parts
+    assert ["ok", "project", "nothing", "is", "broken"] in lines
+
+
+def test_what_a_check_of_everything_finds_is_an_error_with_its_remedy(pipeline):
+    shutil.rmtree(pipeline / ".dvc")
+    template = pipeline / "models" / "base" / "chat_template.jinja"
+    template.write_text("{{ messages[0].content }}")  # no header of the assistant
+    code, said = command(pipeline, "doctor", "--all")
+    assert code == 1
+    assert "is no DVC project: run `git init && dvc init` there" in said
+    assert "the chat template ignores add_generation_prompt" in said
+    assert said.count("rosd doctor: ") == 1
+    (pipeline / "models" / "base" / "config.json").unlink()
+    code, said = command(pipeline, "doctor", "--all")
+    assert (code, "config.json is missing" in said) == (1, True)
+    assert command(pipeline, "doctor") == (0, "")  # in a moment, none of that can be found
+
+
+def test_a_dvc_project_needs_git_or_to_be_told_that_there_is_none(pipeline):
+    config = pipeline / ".dvc" / "config"
+    assert "no_scm" in config.read_text()
+    config.write_text("")
+    assert "is no git repository: run `git init`" in command(pipeline, "doctor", "--all")[1]
+    subprocess.run(["git", "-C", str(pipeline), "init", "-q"], check=True)
+    code, said = command(pipeline, "doctor", "--all")
+    assert (code, "with git" in said.replace("\n", " ")) == (0, True)
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed")
+def test_an_extra_that_the_params_need_is_named(pipeline):
+    write_params(pipeline, SMALL | {"rollout": SMALL["rollout"] | {"engine": "vllm"}})
+    assert refused(pipeline, "doctor") == (
+        "vllm is not installed; rollout.engine: vllm needs it: "
+        "pip install -c constraints.txt -e '.[vllm]'"
+    )
+
+
+def test_more_threads_than_cores_are_a_note(pipeline):
+    write_params(pipeline, SMALL | {"machine": {"threads": 4096}})
+    code, said = command(pipeline, "doctor", "--all")
+    assert code == 0
+    assert "note  threads   machine.threads 4096" in said
+    assert command(pipeline, "doctor") == (0, "")
+
+
+def test_params_that_cannot_be_read_leave_the_rest_to_be_checked(pipeline):
+    (pipeline / "params.yaml").write_text("seed: 1\n")
+    code, said = command(pipeline, "doctor", "--all")
+    assert code == 1
+    assert "unknown key 'seed'" in said
+    assert said.startswith("ok  packages")

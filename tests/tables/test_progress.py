@@ -1,6 +1,10 @@
 import io
+import re
+import sys
 
-from rosd_core.tables.progress import Progress, duration, report_steps
+import pytest
+
+from rosd_core.tables.progress import Progress, duration, report_steps, reporting, silent
 
 
 class Terminal(io.StringIO):
@@ -45,15 +49,102 @@ def test_without_a_row_done_no_time_is_promised():
     assert stream.getvalue() == "rollouts: 0 of 4 rows, 5 tokens/s\n"
 
 
-def test_a_terminal_shows_one_line_until_the_shard_is_done():
-    stream = Terminal()
-    now, progress = timed(stream)
-    progress.shard(1, 8, 8)
+def screen(text: str) -> list[str]:
+    r"""The lines that a terminal shows after it was sent `text`, without empty ones at the end. It
+    knows \r, \n, and the sequences that erase a line and that move the cursor up.
+    """
+    lines, row = [""], 0
+    for part in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|\r|\n|[^\x1b\r\n]+", text):
+        if part == "\n":
+            row += 1
+            lines += [""] * (row == len(lines))
+        elif part.endswith("K") and part[0] == "\x1b":
+            lines[row] = ""
+        elif part.endswith("A") and part[0] == "\x1b":
+            row -= int(part[2:-1])
+        elif part[0] not in "\r\x1b":
+            lines[row] += part
+    return "\n".join(lines).rstrip("\n").split("\n")
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    return Terminal()
+
+
+def test_a_terminal_shows_a_bar_below_the_shards_that_are_done(terminal):
+    now, progress = timed(terminal)
+    with progress:
+        progress.shard(1, 4, 8)
+        for seconds, done in ((0.2, 0), (10.0, 1)):  # the first one is too early
+            now[0] = seconds
+            progress.report(done, 2, 10)
+        # half of the first of two shards is done after 10 s: 30 s are left
+        line = "  25%  shard 1/2, 1 of 2 rows, 2 tokens/s, about 30 s left"
+        (shown,) = screen(terminal.getvalue())
+        assert shown.startswith("rollouts ━━━")
+        assert shown.endswith(line)
+        assert len(shown) <= 80
+        progress.shard_done(2)
+        above, below = screen(terminal.getvalue())
+        assert above == "rollouts: shard 1/2, 2 rows, 10.0 s"
+        assert below == shown
+    assert screen(terminal.getvalue()) == [above]
+
+
+def test_an_interruption_leaves_no_bar_no_hidden_cursor_and_the_same_stderr(terminal):
+    before = sys.stderr
+    now, progress = timed(terminal)
+    with pytest.raises(KeyboardInterrupt), progress:
+        now[0] = 1.0
+        progress.report(1, 2, 10)
+        assert "1 of 2 rows" in screen(terminal.getvalue())[0]
+        raise KeyboardInterrupt
+    assert screen(terminal.getvalue()) == [""]
+    assert "\x1b[?25l" not in terminal.getvalue()
+    assert sys.stderr is before
+
+
+def test_a_warning_while_the_bar_is_shown_stays_above_it(terminal, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", terminal)
+    now, progress = timed(terminal)
+    with progress:
+        now[0] = 1.0
+        progress.report(1, 2, 10)
+        print("rosd score: [b]a warning[/b]", file=sys.stderr)
+    assert screen(terminal.getvalue()) == ["rosd score: [b]a warning[/b]"]
+
+
+def test_a_dumb_terminal_gets_lines(terminal, monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    now, progress = timed(terminal)
     now[0] = 10.0
-    progress.report(1, 2, 20)
-    progress.shard_done(2)
-    line = "rollouts: shard 1/1, 1 of 2 rows, 2 tokens/s, about 10 s left"
-    assert stream.getvalue() == f"\r\x1b[K{line}\r\x1b[Krollouts: shard 1/1, 2 rows, 10.0 s\n"
+    progress.report(1, 4, 50)
+    assert terminal.getvalue() == "rollouts: 1 of 4 rows, 5 tokens/s, about 30 s left\n"
+
+
+@pytest.mark.parametrize(("value", "is_quiet"), [("1", True), ("", False), ("0", False)])
+def test_rosd_quiet(terminal, monkeypatch, value, is_quiet):
+    monkeypatch.setenv("ROSD_QUIET", value)
+    for stream in (io.StringIO(), terminal):
+        now, progress = timed(stream)
+        with progress:
+            progress.kept(1, 3, "shards")
+            progress.shard(2, 1, 3)
+            now[0] = 10.0
+            progress.report(1, 2, 10)
+            progress.shard_done(2)
+        assert (stream.getvalue() == "") is is_quiet
+
+
+def test_only_the_first_process_of_an_epoch_reports(capsys):
+    with reporting("distill", wanted=False) as report:
+        assert report is silent
+    with reporting("distill", wanted=True) as report:
+        report(1, 2, 3)
+    assert capsys.readouterr().err == ""  # too early for a line
 
 
 def test_durations_by_hand():

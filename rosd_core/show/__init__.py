@@ -1,0 +1,1 @@
+"""What `rosd show`, `rosd tables` and `rosd diff` print."""

@@ -1,0 +1,188 @@
+"""show: one rollout, or the rollouts of a problem, through the stages; no stage of dvc.yaml.
+
+in  iterations/<iteration>/*.parquet, data/problems.parquet, the tokenizer of models/<start>
+"""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import polars as pl
+
+from rosd_core.align.token_spans import TokenMap
+from rosd_core.config.params import Params
+from rosd_core.errors import RosdError
+from rosd_core.show.group import GroupSheet
+from rosd_core.show.rollout import Sheet
+from rosd_core.tables.io import check_schema, read_rows, read_table
+from rosd_core.tables.parquet import read_where
+from rosd_core.tables.row_types import RolloutRow
+from stages.paths import Paths, start_of
+
+WRITTEN_BY = {"reflections": "reflect", "alignments": "align", "scores": "score"}
+
+
+def sheet(params: Params, paths: Paths, rollout_id: str, iteration: str | None) -> Sheet:
+    """All that the tables hold of a rollout, in the last iteration that has it unless one is named.
+    Raises RosdError where none has it.
+    """
+    have = _iterations_with(params, paths, "rollout_id", rollout_id, iteration)
+    key = have[-1]
+    rollout = _one("rollouts", paths, key, rollout_id)
+    found, missing = {}, []
+    for table in WRITTEN_BY:
+        found[table] = _one(table, paths, key, rollout_id)
+        if found[table] is None and (why := _why_not(table, paths, key)):
+            missing.append(why)
+    peer = (found["reflections"] or {}).get("peer_id")
+    problem = _problem(paths, rollout["problem_id"], missing)
+    return Sheet(
+        iteration=key,
+        start=start_of(params, key),
+        also_in=have[:-1],
+        rollout=rollout,
+        problem=problem,
+        reflection=found["reflections"],
+        alignment=found["alignments"],
+        score=found["scores"],
+        peer=None if peer is None else _one("rollouts", paths, key, peer),
+        tokens=_tokens(params, paths, key, rollout, missing),
+        missing=missing,
+    )
+
+
+def group(params: Params, paths: Paths, problem_id: str, iteration: str | None) -> GroupSheet:
+    """The rollouts of a problem, in the last iteration that sampled it unless one is named. Raises
+    RosdError where none did.
+    """
+    have = _iterations_with(params, paths, "problem_id", problem_id, iteration)
+    key, missing = have[-1], []
+    rollouts = read_where(paths.table("rollouts", key), "problem_id", [problem_id]).to_dicts()
+    rows: dict[str, Any] = {}
+    for table in ("reflections", "alignments"):
+        file = paths.table(table, key)
+        found = []
+        if file.is_file():
+            check_schema(table, file)
+            found = read_where(file, "problem_id", [problem_id]).to_dicts()
+        elif why := _why_not(table, paths, key):
+            missing.append(why)
+        rows[table] = {row["rollout_id"]: row for row in found}
+    problem = _problem(paths, problem_id, missing)
+    return GroupSheet(
+        iteration=key,
+        start=start_of(params, key),
+        also_in=have[:-1],
+        problem=problem,
+        rollouts=[cast(RolloutRow, row) for row in rollouts],
+        reflections=rows["reflections"],
+        alignments=rows["alignments"],
+        missing=missing,
+    )
+
+
+def example(params: Params, paths: Paths) -> str | None:
+    """A rollout worth a look: of the last iteration that is scored, the wrong one with the token of
+    the largest divergence. None where nothing is scored yet.
+    """
+    for key in reversed(params.loop):
+        file = paths.table("scores", key)
+        if not file.is_file():
+            continue
+        scores = read_table("scores", file, ["rollout_id", "kind", "divergence"])
+        wrong = scores.filter(kind="wrong").with_columns(worst=pl.col("divergence").list.max())
+        if wrong["worst"].null_count() < len(wrong):
+            order = wrong.drop_nulls("worst").sort("worst", "rollout_id", descending=[True, False])
+            return order["rollout_id"][0]
+    return None
+
+
+def _iterations_with(
+    params: Params, paths: Paths, column: str, wanted: str, iteration: str | None
+) -> list[str]:
+    """The iterations whose rollouts have this id, the one to show last. Raises RosdError where
+    there is none.
+    """
+    if iteration is not None:
+        start_of(params, iteration)  # a key of the loop
+    have, there = [], []
+    for key in params.loop:
+        file = paths.table("rollouts", key)
+        if not file.is_file():
+            continue
+        there.append(key)
+        if wanted in read_table("rollouts", file, [column])[column]:
+            have.append(key)
+    if iteration is not None and iteration in have:
+        return [*(key for key in have if key != iteration), iteration]
+    if iteration is None and have:
+        return have
+    raise RosdError(_not_there(paths, column, wanted, iteration, have, there))
+
+
+def _not_there(
+    paths: Paths,
+    column: str,
+    wanted: str,
+    iteration: str | None,
+    have: Sequence[str],
+    there: Sequence[str],
+) -> str:
+    """Why an id cannot be shown, and what to do."""
+    if iteration is not None and iteration not in there:
+        file = paths.table("rollouts", iteration)
+        return f"{file}: not there yet; `rosd rollout {iteration}` or `dvc repro` writes it."
+    if not there:
+        return f"{paths.root / 'iterations'}: no rollouts there yet; `dvc repro` makes them."
+    if have:
+        return f"{wanted} is not in iteration {iteration}, but in {', '.join(have)}."
+    newest = paths.table("rollouts", iteration or there[-1])
+    ids = read_table("rollouts", newest, ["rollout_id", "problem_id"])
+    if column == "rollout_id" and wanted in ids["problem_id"]:
+        return f"{wanted} is a problem: `rosd show --problem {wanted}` lists its rollouts."
+    if column == "problem_id" and wanted in ids["rollout_id"]:
+        return f"{wanted} is a rollout: `rosd show {wanted}` shows it."
+    where = f"iteration {iteration}" if iteration else f"the rollouts of {', '.join(there)}"
+    return f"{wanted!r} is not in {where}. {newest} has, for example, {ids[column][0]}."
+
+
+def _one(table: str, paths: Paths, key: str, rollout_id: str) -> Any:
+    """The row of a rollout; None where there is none, or no table."""
+    file = paths.table(table, key)
+    found = read_rows(table, file, [rollout_id]).to_dicts() if file.is_file() else []
+    return found[0] if found else None
+
+
+def _why_not(table: str, paths: Paths, key: str) -> str | None:
+    """Why a table has no row of a rollout; None where that is as it should be."""
+    stage = WRITTEN_BY[table]
+    if not paths.table(table, key).is_file():
+        return f"{table} of {key}: not there yet; `rosd {stage} {key}` or `dvc repro` writes them."
+    if table == "scores":  # it has supervised rollouts alone
+        return None
+    return f"{table} of {key}: no row of this rollout; `dvc repro` renews them."
+
+
+def _problem(paths: Paths, problem_id: str, missing: list[str]) -> Any:
+    if not paths.problems.is_file():
+        missing.append(f"{paths.problems}: not there; `rosd prepare` writes it.")
+        return None
+    check_schema("problems", paths.problems)
+    found = read_where(paths.problems, "problem_id", [problem_id]).to_dicts()
+    if not found:
+        missing.append(f"{paths.problems}: {problem_id} is not in it any more.")
+    return found[0] if found else None
+
+
+def _tokens(
+    params: Params, paths: Paths, key: str, rollout: Any, missing: list[str]
+) -> TokenMap | None:
+    """The tokens of the model that sampled; None, with the reason among the `missing`, where its
+    tokenizer is gone or is another one now.
+    """
+    try:
+        tokens = TokenMap.of_folder(paths.model_folder(start_of(params, key)))
+        tokens.spans(rollout["response_ids"], rollout["response"])
+    except RosdError as error:
+        missing.append(f"tokens are not marked: {error}")
+        return None
+    return tokens
