@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 
 from rosd_core.align.token_spans import TokenMap
+from rosd_core.show.tokens import token_name
 
 MILLI = 1000  # numbers are stored as whole thousandths of a nat
 
 
 class Vocabulary:
-    """The strings of the ids that occur: each is stored once and named by its place."""
+    """The names of the ids that occur (`token_name`): each is stored once, and is what stands at
+    its place.
+    """
 
     def __init__(self, token_map: TokenMap) -> None:
         self.token_map = token_map
@@ -28,14 +31,8 @@ class Vocabulary:
     def _place(self, token_id: int) -> int:
         if token_id not in self.place:
             self.place[token_id] = len(self.strings)
-            self.strings.append(self._string(token_id))
+            self.strings.append(token_name(self.token_map, token_id))
         return self.place[token_id]
-
-    def _string(self, token_id: int) -> str:
-        """The text of a token; a special one, and one without text, by its name."""
-        (piece,) = self.token_map.pieces([token_id])
-        name = self.token_map.tokenizer.id_to_token(token_id)
-        return piece.decode("utf-8", "replace") or name or f"id {token_id}"
 
 
 def utf16_offsets(text: str) -> np.ndarray:

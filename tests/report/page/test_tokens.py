@@ -63,8 +63,8 @@ def test_the_columns_of_the_supervised_tokens():
     assert entry["at"] == [1, 2]
     assert entry["divergence"] == [250, 0]
     assert (entry["student"], entry["teacher"]) == ([-693, 0], [-1386, 0])
-    assert [vocabulary.strings[n] for n in entry["token"]] == ["11", "<|im_end|>"]
-    assert [vocabulary.strings[n] for n in entry["teacher_top"][0]] == ["<|im_end|>", "11"]
+    assert [vocabulary.strings[n] for n in entry["token"]] == ['"11"', "<|im_end|>"]
+    assert [vocabulary.strings[n] for n in entry["teacher_top"][0]] == ["<|im_end|>", '"11"']
     assert entry["teacher_top_logp"][0] == [-100, -3000]
 
 

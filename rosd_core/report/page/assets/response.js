@@ -69,7 +69,7 @@ function segmentNodes(text, piece, entry, told, onToken) {
 
 // The sign of a token without text: the rest of a character that began before it, or an end token.
 function standIn(entry, n) {
-  return entry.name && entry.name(n).includes("\ufffd") ? "▫" : "■";
+  return entry.name && /^<[0-9a-f ]+>$/.test(entry.name(n)) ? "▫" : "■";
 }
 
 function moveFocus(event, box) {
@@ -87,7 +87,7 @@ function drawCard(card, entry, n, vocabulary) {
     card.replaceChildren(make("p", {}, `Token ${entry.at[n]}; no distribution is stored for it.`));
     return;
   }
-  const head = make("p", {}, `Token ${entry.at[n]} `, make("code", {}, ...visible(JSON.stringify(vocabulary[entry.token[n]]))));
+  const head = make("p", {}, `Token ${entry.at[n]} `, make("code", {}, ...visible(vocabulary[entry.token[n]])));
   const facts = [];
   if (entry.student.length) facts.push(`student ${percent(entry.student[n])}`);
   if (entry.teacher.length) facts.push(`teacher ${percent(entry.teacher[n])}`);
@@ -103,7 +103,7 @@ function drawCard(card, entry, n, vocabulary) {
 
 function topTable(who, ids, logps, vocabulary, sampled) {
   const rows = ids.map((id, k) => make("tr", {},
-    make("td", {}, make("code", {}, ...visible(JSON.stringify(vocabulary[id]))), id === sampled ? " ← sampled" : ""),
+    make("td", {}, make("code", {}, ...visible(vocabulary[id])), id === sampled ? " ← sampled" : ""),
     make("td", {}, percent(logps[k])),
     make("td", {}, make("meter", { min: 0, max: 1, value: Math.exp(logps[k] / 1000), "aria-hidden": "true" }))));
   return make("table", {}, make("caption", { class: "sr" }, `likeliest tokens of the ${who}`),
