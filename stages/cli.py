@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from stages import cli_models
+from stages import cli_models, cli_share
 from stages.cli_models import DEFAULT_PARAMS, Iteration, ParamsFile
 from stages.messages import messages
 
@@ -235,6 +235,7 @@ app.command("init")(cli_models.init_project)
 app.command()(cli_models.parity)
 app.command()(cli_models.verify)
 app.command()(cli_models.serve)
+app.command()(cli_share.track)
 
 
 def main(stage: str) -> None:
