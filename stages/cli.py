@@ -236,6 +236,8 @@ app.command()(cli_models.parity)
 app.command()(cli_models.verify)
 app.command()(cli_models.serve)
 app.command()(cli_share.track)
+app.command()(cli_share.export)
+app.command()(cli_share.push)
 
 
 def main(stage: str) -> None:
