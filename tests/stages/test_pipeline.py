@@ -47,6 +47,7 @@ NO_DEPS = {"rosd_core/errors.py", "rosd_core/prompts/sandbox.py"} | {
         "params",
         "prompts",
         "section",
+        "track",
         "training",
     )
 }
