@@ -25,6 +25,8 @@ $(TEST_STAMP): $(STAMP)
 	  || echo "reasoning-gym was not installed (pycosat needs a C compiler): its tests are skipped"
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[trl]" \
 	  || echo "trl was not installed: the tests against its losses are skipped"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[track]" \
+	  || echo "tensorboard and wandb were not installed: their tests are skipped"
 	touch $@
 
 run: $(STAMP)    ## install if needed, then run the pipeline: what is up to date is not run again
@@ -98,7 +100,7 @@ lock:            ## renew constraints.txt: what a new environment without constr
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/pip install --quiet --upgrade-strategy only-if-needed "$(TORCH)"
-	.venv-lock/bin/pip install --quiet -e ".[dev,docs,examples,gguf,gym,lora,ray,trl]"
+	.venv-lock/bin/pip install --quiet -e ".[dev,docs,examples,gguf,gym,lora,ray,track,trl]"
 	.venv-lock/bin/pip freeze --exclude-editable --exclude torch > constraints.txt
 	rm -rf .venv-lock
 

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from stages import cli_docs, cli_models, cli_show, complete
+from stages import cli_docs, cli_models, cli_share, cli_show, complete
 from stages.cli_doctor import doctor
 from stages.cli_models import DEFAULT_PARAMS, Iteration, ParamsFile
 from stages.messages import messages
@@ -244,6 +244,9 @@ app.command()(cli_models.parity)
 app.command()(cli_models.verify)
 app.command()(cli_models.serve)
 app.command()(cli_docs.reference)
+app.command()(cli_share.track)
+app.command()(cli_share.export)
+app.command()(cli_share.push)
 
 
 def main(stage: str) -> None:

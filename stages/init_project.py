@@ -23,7 +23,7 @@ from rosd_core.project.examples import solved_examples
 from rosd_core.project.facts import ModelFacts, measure, memory_bytes, model_facts, speed
 from rosd_core.project.layout import NAMES, domain_name, domain_of
 from rosd_core.project.texts import prompt_texts
-from rosd_core.project.write import copy_parts, new_params, write_params, write_pipeline
+from rosd_core.project.write import add_plots, copy_parts, new_params, write_params, write_pipeline
 from rosd_core.prompts.chat import check_template
 from rosd_core.prompts.fit import PromptBuilder
 from rosd_core.prompts.templates import Prompts
@@ -92,6 +92,7 @@ def create(folder: Path, options: Options) -> list[Choice]:
         write_pipeline(SHIPPED / "dvc.yaml", folder)
         copy_parts(SHIPPED, folder)
         start_dvc(folder)
+        add_plots(SHIPPED, folder)
     set_base(Paths(folder).model("base"), options.model, revision, model)
     return choices
 

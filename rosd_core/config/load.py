@@ -28,8 +28,15 @@ def _section_at(path: tuple[Any, ...]) -> type[BaseModel] | None:
         fields = model.model_fields if _is_model(model) else {}
         if name not in fields:
             return Iteration if path[0] == "loop" else None
-        model = fields[name].annotation
+        model = _without_none(fields[name].annotation)
     return model if _is_model(model) else None
+
+
+def _without_none(annotation: Any) -> Any:
+    """The model of a section that may be missing."""
+    parts = get_args(annotation)
+    models = [part for part in parts if _is_model(part)]
+    return models[0] if type(None) in parts and len(models) == 1 else annotation
 
 
 def _is_model(annotation: Any) -> bool:

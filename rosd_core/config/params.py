@@ -12,6 +12,7 @@ from rosd_core.config.finetune import Finetune
 from rosd_core.config.guards import Guards
 from rosd_core.config.prompts import PromptTexts
 from rosd_core.config.section import MOST, NotNegative, Positive, Rate, Section, Seed
+from rosd_core.config.track import Track
 from rosd_core.config.training import Align, Distill, Score
 
 
@@ -122,6 +123,7 @@ class Params(Section):
     distill: Distill
     evaluate: Evaluate
     report: Report
+    track: Track | None = None  # of `rosd track` alone; without it nothing is tracked
 
     @model_validator(mode="before")
     @classmethod

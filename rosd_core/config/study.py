@@ -86,7 +86,7 @@ class Run:
         return _holds(stored, self.settings())
 
 
-NEUTRAL = {"bootstrap", "report", "engine"}
+NEUTRAL = {"bootstrap", "report", "engine", "track"}
 
 
 def _holds(stored: Any, now: Any) -> bool:

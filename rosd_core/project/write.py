@@ -14,6 +14,7 @@ from rosd_core.config.edit import rewrite, round_trip_yaml
 from rosd_core.project.choose import Choice
 from rosd_core.tables.atomic import replacing
 
+PLOTS_PAGE = "rosd_core/report/vendor/plots.html"
 HEAD = "# Written by `rosd init`. Why each value was chosen:\n"
 
 
@@ -104,6 +105,16 @@ def copy_parts(shipped: Path, folder: Path) -> None:
     """What the pipeline depends on beside code: the (empty) optimizer state of the base model."""
     source = shipped / "optimizers" / "base"
     shutil.copytree(source, folder / "optimizers" / "base", dirs_exist_ok=True)
+
+
+def add_plots(shipped: Path, folder: Path) -> None:
+    """Let `dvc plots show` of the DVC project in `folder` draw our pictures, and without a network:
+    the templates are copied, and DVC's config names the page that holds the scripts.
+    """
+    shutil.copytree(shipped / ".dvc" / "plots", folder / ".dvc" / "plots", dirs_exist_ok=True)
+    page = os.path.relpath((shipped / PLOTS_PAGE).resolve(), (folder / ".dvc").resolve())
+    with (folder / ".dvc" / "config").open("a", encoding="utf-8") as config:
+        config.write(f'[plots]\n    html_template = "{page}"\n')
 
 
 def _files(code: Path, folder: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """The accuracy table (a row per domain, a column per iteration), loss curve and summary."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import polars as pl
 from rich import box
@@ -16,21 +17,29 @@ def loss_curve(curves: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     )
 
 
-def summary(accuracy: pl.DataFrame, trained: Sequence[str]) -> dict[str, float]:
-    """Percentage points gained from base to the last iteration: in the trained domains and out of
-    them (mean of domains).
+def summary(accuracy: pl.DataFrame, trained: Sequence[str]) -> dict[str, Any]:
+    """What `dvc metrics` shows: the accuracy of each domain after the last iteration in percent,
+    and the percentage points gained since base, in the trained domains and out of them (means of
+    domains).
     """
-    gained = (
+    domains = (
         accuracy.group_by("domain", maintain_order=True)
-        .agg((pl.col("mean").last() - pl.col("mean").first()).alias("gain") * 100)
-        .with_columns(pl.col("domain").is_in(trained).alias("trained"))
+        .agg(
+            (100 * pl.col("mean").first()).alias("base"),
+            (100 * pl.col("mean").last()).alias("last"),
+        )
+        .with_columns(
+            (pl.col("last") - pl.col("base")).alias("gain"),
+            pl.col("domain").is_in(trained).alias("trained"),
+        )
     )
     inside, outside = (
-        gained.filter(pl.col("trained") == t)["gain"].to_list() for t in (True, False)
+        domains.filter(pl.col("trained") == t)["gain"].to_list() for t in (True, False)
     )
     return {
-        "in_domain_gain": sum(inside) / max(1, len(inside)),
-        "out_of_domain_gain": sum(outside) / max(1, len(outside)),
+        "accuracy": {r["domain"]: round(r["last"], 2) for r in domains.iter_rows(named=True)},
+        "in_domain_gain": round(sum(inside) / max(1, len(inside)), 2),
+        "out_of_domain_gain": round(sum(outside) / max(1, len(outside)), 2),
     }
 
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from dvc.config import Config
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
@@ -58,6 +59,11 @@ def test_a_project_is_written_and_every_value_is_explained(tmp_path, data):
     assert "bootstrap" not in pipeline["stages"]
     code_deps = [d for d in pipeline["stages"]["prepare"]["deps"] if d.endswith(".py")]
     assert code_deps and all((folder / dep).is_file() for dep in code_deps)
+    page = Config(folder / ".dvc", validate=True)["plots"]["html_template"]
+    assert (folder / ".dvc" / page).resolve() == ROOT / "rosd_core/report/vendor/plots.html"
+    for plot in pipeline["plots"]:
+        (template,) = (p["template"] for p in plot.values())
+        assert (folder / ".dvc" / "plots" / f"{template}.json").is_file()
 
 
 @pytest.mark.stage

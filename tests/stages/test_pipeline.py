@@ -47,6 +47,7 @@ NO_DEPS = {"rosd_core/errors.py", "rosd_core/prompts/sandbox.py"} | {
         "params",
         "prompts",
         "section",
+        "track",
         "training",
     )
 }
@@ -274,4 +275,6 @@ def test_dvc_runs_what_changed_and_nothing_else(tmp_path):
     assert set(would_run(tmp_path)) - {"bootstrap"} == from_base | {"evaluate_base", "report"}
     unset_base(tmp_path / "models" / "base")
     assert changed() == set()
-    assert "i1" in dvc(tmp_path, "metrics", "show")
+    head, summary = dvc(tmp_path, "metrics", "show").splitlines()
+    assert head.split()[:2] == ["Path", "accuracy.chain"]
+    assert summary.startswith("metrics/summary-all.json")
