@@ -11,16 +11,20 @@ from ruamel.yaml.compat import StringIO
 
 from rosd_core.align.token_spans import TokenMap
 from rosd_core.config.params import Params
+from rosd_core.config.study import load_study
 from rosd_core.errors import RosdError
 from rosd_core.models.pointer import read_pointer
 from rosd_core.report.page.charts import accuracy_points, training_charts
 from rosd_core.report.page.choose import choose_problems
+from rosd_core.report.page.methods import study_chart
 from rosd_core.report.page.outcomes import COLUMNS, outcomes
 from rosd_core.report.page.page import Content, render
 from rosd_core.report.page.payload import Page
+from rosd_core.report.paired import over_seeds
 from rosd_core.tables.io import read_rows, read_table
 from stages.origin import refuse_stale_table
 from stages.paths import Paths, start_of
+from stages.study_results import read_outcome
 
 STAGES = {"rollouts": "rollout", "reflections": "reflect", "alignments": "align", "scores": "score"}
 METRICS = ("rollout", "reflect", "align", "score", "distill", "evaluate")
@@ -39,9 +43,9 @@ def report_page(
         token_map = TokenMap.of_folder(paths.model_folder(start_of(params, iteration)))
         shown = frame.filter(pl.col("problem_id").is_in(chosen))
         page.add(iteration, _with_texts(paths, iteration, shown), token_map)
-    trained = params.prepare.trained()
+    trained, studies = params.prepare.trained(), _studies(params, paths)
     content = Content(
-        title=f"{paths.root.name}: {', '.join(trained)}",
+        title=f"ROSD on {', '.join(trained)}",
         facts=_facts(params, paths),
         notes=[*notes, *note],
         keys=keys,
@@ -49,6 +53,7 @@ def report_page(
         confidence=params.evaluate.confidence,
         accuracy=accuracy_points(accuracy, trained),
         training=training_charts(curves, {key: _metrics(paths, key) for key in params.loop}),
+        studies=studies,
         rows=rows,
         blocks=page.blocks(),
         params=_as_yaml(params),
@@ -67,6 +72,19 @@ def _facts(params: Params, paths: Paths) -> list[str]:
         f"learning rate: {params.distill.learning_rate:g}",
         f"iterations: {len(params.loop)}",
     ]
+
+
+def _studies(params: Params, paths: Paths) -> list[dict[str, Any]]:
+    """A chart for each study of the project that has results."""
+    e, charts = params.evaluate, []
+    for file in sorted((paths.root / "study").glob("*.yaml")):
+        home = file.with_suffix("")
+        if (home / "results.parquet").is_file():
+            study = load_study(file)
+            found = read_outcome(study, params, home)
+            interval = over_seeds(e.confidence, e.bootstrap_resamples)
+            charts.append(study_chart(study.title, found, interval))
+    return charts
 
 
 def _outcomes(params: Params, paths: Paths) -> tuple[dict[str, pl.DataFrame], list[str]]:

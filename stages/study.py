@@ -19,9 +19,8 @@ import polars as pl
 from rosd_core.config.params import Params
 from rosd_core.config.study import Run, Study, load_study, runs_of, shared_params
 from rosd_core.report.paired import over_seeds
-from rosd_core.report.study import study_domains
 from rosd_core.report.study_figures import all_figures
-from rosd_core.report.study_tables import outcome, study_markdown
+from rosd_core.report.study_tables import study_markdown
 from rosd_core.tables.atomic import replacing
 from rosd_core.tables.hashing import fingerprint
 from rosd_core.tables.io import read_table, write_table
@@ -29,6 +28,7 @@ from rosd_core.tables.progress import Report, quiet, silent
 from rosd_core.workers.pool import Work, results
 from stages.engines import workers
 from stages.paths import Paths
+from stages.study_results import read_outcome
 from stages.study_run import run_arm
 from stages.study_shared import make_shared
 
@@ -115,9 +115,7 @@ def everywhere(tasks: Sequence[Callable[[], None]], params: Params, jobs: int) -
 
 def write_report(study: Study, params: Params, home: Path) -> None:
     """Tables and figures of the results that are there."""
-    e, own = params.evaluate, shared_params(study, params, study.seeds[0])
-    domains = study_domains(own.prepare.domains, study.select)
-    found = outcome(study, read_table("study", home / "results.parquet"), domains)
+    e, found = params.evaluate, read_outcome(study, params, home)
     interval = over_seeds(e.confidence, e.bootstrap_resamples)
     with replacing(home / "tables.md") as temporary:
         temporary.write_text(study_markdown(study, found, interval, e.samples), encoding="utf-8")

@@ -15,6 +15,17 @@ from tests.support import ROOT
 TOKENS = TokenMap.of_folder(ROOT / "models" / "base")
 
 
+STUDY = {
+    "title": "A study",
+    "points": [
+        {"arm": arm, "setting": f"{arm}, 2e-05", "place": place, "seeds": 5, "mean": mean,
+         "low": mean - 1, "high": mean + 1}
+        for place in ("in domain", "out of domain")
+        for arm, mean in (("rosd", 90.0), ("opsd", 85.0))
+    ],
+}  # fmt: skip
+
+
 def rollout(
     problem: str,
     sample: int,
@@ -87,7 +98,8 @@ def page_of(
         Content(
             title=title, facts=["base model: none"], notes=[title], keys=keys,
             samples=4, confidence=0.95, accuracy=accuracy_points(accuracy, ["chain"]),
-            training=training_charts(dict.fromkeys(rollouts, curve), metrics), rows=frames,
+            training=training_charts(dict.fromkeys(rollouts, curve), metrics), studies=[STUDY],
+            rows=frames,
             blocks=page.blocks(), params="seed: 1",
         )
     )  # fmt: skip

@@ -50,6 +50,7 @@ def test_the_page_draws_everything_and_loads_nothing(small: Opened):
     assert shown(small) == "4 of 4 rollouts"
     assert page.locator("#accuracy-chart svg path").count() >= 4  # two lines, two bands
     assert page.locator("#training-charts svg").count() == 4
+    assert page.locator("#methods svg circle").count() == 4  # two arms, in and out of domain
     assert "wrong rollouts" in page.inner_text("#funnels summary >> nth=0")
     assert (small.errors, small.requests) == ([], [])
 

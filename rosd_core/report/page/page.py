@@ -21,8 +21,9 @@ SCRIPTS = (
 @dataclass(frozen=True)
 class Content:
     """What the page says. `keys`: base and the iterations; `accuracy`: of `accuracy_points`;
-    `training`: of `training_charts`; `rows`: iteration -> frame of `outcomes`; `blocks`: of
-    `Page.blocks`; `notes`: what the reader has to know, such as tables that are missing.
+    `training`: of `training_charts`; `studies`: of `study_chart`, each; `rows`: iteration -> frame
+    of `outcomes`; `blocks`: of `Page.blocks`; `notes`: what the reader has to know, such as tables
+    that are missing.
     """
 
     title: str
@@ -33,6 +34,7 @@ class Content:
     confidence: float
     accuracy: Sequence[Mapping[str, Any]]
     training: Sequence[Mapping[str, Any]]
+    studies: Sequence[Mapping[str, Any]]
     rows: Mapping[str, pl.DataFrame]
     blocks: Mapping[str, str]
     params: str
@@ -47,6 +49,7 @@ def render(content: Content) -> str:
         "keys": list(content.keys),
         "accuracy": content.accuracy,
         "training": content.training,
+        "studies": content.studies,
         "funnels": [_funnels(name, rows) for name, rows in content.rows.items()],
     }
     return template.render(

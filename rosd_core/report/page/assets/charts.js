@@ -51,7 +51,27 @@ function smallChart({ name, text, unit, x, rows, starts }) {
     }));
 }
 
+// A study: an arm per row, in and out of domain side by side.
+function drawStudy({ points }, box) {
+  const arms = [...new Set(points.map((point) => point.arm))];
+  const width = Math.min(box.clientWidth || 640, 1100);
+  const left = Math.min(0.45 * width, 8 + 6.7 * Math.max(...arms.map((arm) => arm.length)));
+  box.querySelector("div").replaceChildren(Plot.plot({
+    style: STYLE, width, height: 60 + 20 * arms.length, marginLeft: left, marginBottom: 36,
+    ariaLabel: "Accuracy of each arm", ariaDescription: "The table below holds the same numbers.",
+    x: { label: "accuracy, %", grid: true, nice: true }, y: { domain: arms, label: null }, fx: { label: null, domain: ["in domain", "out of domain"] },
+    marks: [
+      Plot.ruleY(points.filter((p) => p.seeds > 1), { fx: "place", y: "arm", x1: "low", x2: "high", strokeWidth: 3, strokeOpacity: 0.4 }),
+      Plot.dot(points, {
+        fx: "place", y: "arm", x: "mean", fill: "#4269d0", r: 4, tip: true,
+        title: (p) => `${p.setting}, ${p.place}: ${p.mean.toFixed(1)} %` + (p.seeds > 1 ? ` [${p.low.toFixed(1)}, ${p.high.toFixed(1)}]` : "") + `, ${p.seeds} seed${p.seeds > 1 ? "s" : ""}`,
+      }),
+    ],
+  }));
+}
+
 function drawCharts(charts) {
+  charts.studies.forEach((study, n) => drawStudy(study, byId(`study-${n}`)));
   drawAccuracy(charts.accuracy, charts.keys);
   byId("training-charts").replaceChildren(...charts.training.map(smallChart));
 }
