@@ -39,7 +39,7 @@ from rosd_core.tables.progress import report_steps, reporting
 from rosd_core.tables.publish import publishing
 from rosd_core.tables.references import checked_scores
 from stages.guards import distill_guards
-from stages.origin import origin_of
+from stages.origin import made_with, origin_of
 from stages.paths import Paths, set_threads, start_of
 from stages.saves import open_saves
 
@@ -83,7 +83,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
             save_state(state, p.merge, paths.optimizer(iteration), together)
             curve = pl.DataFrame(log_rows(logs))
             write_csv(curve, paths.curve(iteration), 6, scientific=True, together=together)
-            said = summarise(logs, drift, trained)
+            said = summarise(logs, drift, trained) | made_with(params, "distill", iteration)
             write_json(paths.metrics("distill", iteration), said, together)
 
 

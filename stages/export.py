@@ -17,19 +17,21 @@ from rosd_core.share.model_card import Base, ModelFacts, model_card
 from rosd_core.tables.atomic import replacing_folder
 from rosd_core.tables.io import check_schema
 from rosd_core.tables.origin import refuse_stale
-from stages.origin import origin_of, table_of
+from stages.origin import origin_of, refuse_stale_iterations, table_of
 from stages.paths import Paths, start_of
 
 
 def run(params: Params, paths: Paths, target: Path, iteration: str | None) -> str:
     """Write the model of an iteration, or of the last one, to the new folder `target`; the
-    iteration. Raises RosdError where the folder is there, or the evaluations of the base model and
-    of this one are missing or of other models.
+    iteration. Raises RosdError where the folder is there, where the tables that led to
+    the model were made with other params, or the evaluations of the base model and of this one are
+    missing or of other models.
     """
     key = iteration or list(params.loop)[-1]
     start_of(params, key)  # refuses an unknown one
     if target.exists():
         raise RosdError(f"{target} is there already; delete it, or name another folder.")
+    refuse_stale_iterations(params, paths, _chain(params, key))
     for name in ("base", key):
         file = table_of(paths, "evaluate", name)
         check_schema("evaluation", file)

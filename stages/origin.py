@@ -2,11 +2,14 @@
 made from.
 """
 
-from collections.abc import Iterable, Mapping
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rosd_core.config.params import Params
+from rosd_core.errors import RosdError
 from rosd_core.tables.hashing import file_hash, fingerprint, tokenizer_fingerprint
 from rosd_core.tables.io import check_schema
 from rosd_core.tables.origin import Origin, refuse_stale
@@ -74,6 +77,37 @@ def origin_of(params: Params, paths: Paths, stage: str, key: str) -> Origin:
         inputs |= refuse_stale_table(params, paths, before, KEYS.get(before, key), inputs)
     inputs |= given_file(params, paths, stage, key)
     return Origin(stage, key, params_of(params, stage, key), inputs)
+
+
+def made_with(params: Params, stage: str, key: str) -> dict[str, str]:
+    """A hash of the values that a stage reads, for its metrics: models have no place for an
+    origin.
+    """
+    text = json.dumps(params_of(params, stage, key))
+    return {"settings": hashlib.sha256(text.encode()).hexdigest()[:16]}
+
+
+def trained_otherwise(params: Params, paths: Paths, key: str) -> str | None:
+    """What to tell of an iteration's model that was trained with other params; None of others."""
+    file = paths.metrics("distill", key)
+    found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if made_with(params, "distill", key).items() <= found.items():
+        return None
+    return (
+        f"models/{key}: trained with other values of distill or score than those of params.yaml. "
+        f"Run `rosd distill {key}` again, or put them back."
+    )
+
+
+def refuse_stale_iterations(params: Params, paths: Paths, keys: Sequence[str]) -> None:
+    """Raises RosdError for the first table or model of these iterations that is missing, or was
+    made with other params or from other inputs than those that are there now.
+    """
+    for key in keys:
+        for stage in ("rollout", "reflect", "align", "score"):
+            refuse_stale_table(params, paths, stage, key, {})
+        if told := trained_otherwise(params, paths, key):
+            raise RosdError(told)
 
 
 def report_origin(params: Params, paths: Paths) -> Origin:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -12,7 +11,6 @@ from ruamel.yaml.compat import StringIO
 from rosd_core.align.token_spans import TokenMap
 from rosd_core.config.params import Params
 from rosd_core.config.study import load_study
-from rosd_core.errors import RosdError
 from rosd_core.models.pointer import read_pointer
 from rosd_core.report.page.charts import accuracy_points, training_charts
 from rosd_core.report.page.choose import choose_problems
@@ -21,34 +19,53 @@ from rosd_core.report.page.outcomes import COLUMNS, outcomes
 from rosd_core.report.page.page import Content, render
 from rosd_core.report.page.payload import Page
 from rosd_core.report.paired import over_seeds
+from rosd_core.report.quantities import STAGES
 from rosd_core.tables.io import read_rows, read_table
-from stages.origin import refuse_stale_table
+from stages.consistent import consistent_tables
+from stages.origin import trained_otherwise
 from stages.paths import Paths, start_of
 from stages.study_results import read_outcome
 
-STAGES = {"rollouts": "rollout", "reflections": "reflect", "alignments": "align", "scores": "score"}
-METRICS = ("rollout", "reflect", "align", "score", "distill", "evaluate")
+# what the page shows of each table, and the texts among it
+SHOWN = {
+    "rollouts": [
+        "rollout_id", "response_ids", "response", "parsed_answer", "answer_format", "feedback",
+        "finish_reason",
+    ],
+    "reflections": ["rollout_id", "idea", "raw", "peer_id"],
+    "alignments": ["rollout_id", "quotes", "positions"],
+    "scores": [
+        "rollout_id", "positions", "response_ids", "divergence", "student_logp", "teacher_logp",
+        "student_top_ids", "student_top_logp", "teacher_top_ids", "teacher_top_logp",
+    ],
+}  # fmt: skip
+TEXTS = {"rollouts": ["response", "feedback"], "reflections": ["idea", "raw"]}
+SIZES = ("characters", pl.col("tokens").fill_null(0), pl.col("supervised").fill_null(0))
+# the sections of params that dvc.yaml declares for the stage report: the page shows no others
+SECTIONS = {
+    "prepare", "prompts", "rollout", "reflect", "align", "score", "distill", "evaluate", "loop",
+    "report",
+}  # fmt: skip
 
 
 def report_page(
     params: Params, paths: Paths, accuracy: pl.DataFrame, curves: Mapping[str, pl.DataFrame]
 ) -> tuple[str, list[str]]:
     """The page's HTML, and what is missing in it."""
-    p, keys = params.report, ["base", *params.loop]
-    rows, notes = _outcomes(params, paths)
+    rows, tables, notes = _outcomes(params, paths)
     problems = read_table("problems", paths.problems)
-    chosen, note = _chosen(paths, rows, p.page_mb * 1e6)
+    chosen, note = _chosen(params, paths, rows, tables)
     page = Page(list(rows), problems.filter(pl.col("problem_id").is_in(chosen)).to_dicts())
     for iteration, frame in rows.items():
         token_map = TokenMap.of_folder(paths.model_folder(start_of(params, iteration)))
         shown = frame.filter(pl.col("problem_id").is_in(chosen))
-        page.add(iteration, _with_texts(paths, iteration, shown), token_map)
+        page.add(iteration, _with_texts(paths, iteration, shown, tables[iteration]), token_map)
     trained, studies = params.prepare.trained(), _studies(params, paths)
     content = Content(
         title=f"ROSD on {', '.join(trained)}",
         facts=_facts(params, paths),
         notes=[*notes, *note],
-        keys=keys,
+        keys=["base", *params.loop],
         samples=params.evaluate.samples,
         confidence=params.evaluate.confidence,
         accuracy=accuracy_points(accuracy, trained),
@@ -87,88 +104,85 @@ def _studies(params: Params, paths: Paths) -> list[dict[str, Any]]:
     return charts
 
 
-def _outcomes(params: Params, paths: Paths) -> tuple[dict[str, pl.DataFrame], list[str]]:
-    """What became of the rollouts of each iteration that has any; and notes about tables that are
-    missing or were made from other params.
+def _outcomes(
+    params: Params, paths: Paths
+) -> tuple[dict[str, pl.DataFrame], dict[str, list[str]], list[str]]:
+    """What became of the rollouts of each iteration that has any; the tables that say so; and notes
+    on the others.
     """
-    found, notes = {}, []
+    rows, tables, notes = {}, {}, []
     for iteration in params.loop:
-        tables = {}
-        for table, stage in STAGES.items():
-            file = paths.table(table, iteration)
-            if not file.is_file():
-                notes.append(f"{iteration}: there is no table {table} yet.")
-                break
-            try:
-                refuse_stale_table(params, paths, stage, iteration, {})
-            except RosdError as error:
-                notes.append(f"{iteration}: {error}")
-            tables[table] = read_table(table, file, COLUMNS[table])
-        if "rollouts" in tables:
-            found[iteration] = outcomes(tables)
-    return found, notes
+        names, said = consistent_tables(params, paths, iteration)
+        notes += said
+        if (told := trained_otherwise(params, paths, iteration)) and "scores" in names:
+            notes.append(told)
+        if names:
+            read = {t: read_table(t, paths.table(t, iteration), COLUMNS[t]) for t in names}
+            rows[iteration], tables[iteration] = outcomes(read), names
+    return rows, tables, notes
 
 
 def _chosen(
-    paths: Paths, rows: Mapping[str, pl.DataFrame], budget: float
+    params: Params,
+    paths: Paths,
+    rows: Mapping[str, pl.DataFrame],
+    tables: Mapping[str, Sequence[str]],
 ) -> tuple[set[str], list[str]]:
     """The problems that are shown, and a note where they are not all."""
     if not rows:
         return set(), []
     sized = []
     for iteration, frame in rows.items():
-        lengths = read_table(
-            "rollouts", paths.table("rollouts", iteration), ["rollout_id", "response"]
+        sizes = pl.concat(
+            _characters(paths, iteration, table) for table in tables[iteration] if table in TEXTS
         )
-        sizes = lengths.select("rollout_id", characters=pl.col("response").str.len_bytes())
-        sized.append(
-            frame.join(sizes, on="rollout_id").select(
-                "problem_id",
-                "characters",
-                pl.col("tokens").fill_null(0),
-                pl.col("supervised").fill_null(0),
-            )
-        )
+        sizes = sizes.group_by("rollout_id").agg(pl.col("characters").sum())
+        sized.append(frame.join(sizes, on="rollout_id").select("problem_id", *SIZES))
     every = pl.concat(sized)
-    chosen, count = choose_problems(every, budget), every["problem_id"].n_unique()
-    if len(chosen) == count:
+    budget = params.report.page_mb * 1e6
+    chosen, count = choose_problems(every, budget, params.score.show_top), every["problem_id"]
+    if len(chosen) == count.n_unique():
         return chosen, []
     note = (
-        f"The rollouts below are those of {len(chosen)} of {count} problems, chosen by a hash of "
-        "their ids (report.page_mb). All numbers above are of all rollouts."
+        f"The rollouts below are those of {len(chosen)} of {count.n_unique()} problems, chosen by "
+        "a hash of their ids (report.page_mb). All numbers above are of all rollouts."
     )
     return chosen, [note]
 
 
-def _with_texts(paths: Paths, iteration: str, rows: pl.DataFrame) -> list[dict[str, Any]]:
-    """Rows of `outcomes` with their texts, tokens and scores."""
+def _characters(paths: Paths, iteration: str, table: str) -> pl.DataFrame:
+    """How many bytes the texts of each rollout have in a table."""
+    names = TEXTS[table]
+    frame = read_table(table, paths.table(table, iteration), ["rollout_id", *names])
+    lengths = [pl.col(name).str.len_bytes().fill_null(0).cast(pl.Int64) for name in names]
+    return frame.select("rollout_id", characters=pl.sum_horizontal(lengths))
+
+
+def _with_texts(
+    paths: Paths, iteration: str, rows: pl.DataFrame, tables: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Rows of `outcomes` with their texts, tokens and scores, as far as the tables have them."""
     ids = rows["rollout_id"].to_list()
-    rollouts = _by_id(paths.table("rollouts", iteration), "rollouts", ids)
-    reflections = _by_id(paths.table("reflections", iteration), "reflections", ids)
-    alignments = _by_id(paths.table("alignments", iteration), "alignments", ids)
-    scores = _by_id(paths.table("scores", iteration), "scores", ids)
+    read: dict[str, dict[str, dict[str, Any]]] = {table: {} for table in SHOWN}
+    for table in tables:
+        frame = read_rows(table, paths.table(table, iteration), ids, SHOWN[table])
+        read[table] = {row["rollout_id"]: row for row in frame.iter_rows(named=True)}
     merged = []
     for row in rows.iter_rows(named=True):
         key = row["rollout_id"]
-        rollout, reflection, aligned = rollouts[key], reflections.get(key), alignments.get(key)
+        reflection, aligned = read["reflections"].get(key), read["alignments"].get(key)
         merged.append(
-            rollout
+            read["rollouts"][key]
             | row
             | {name: reflection and reflection[name] for name in ("idea", "raw", "peer_id")}
             | {name: aligned and aligned[name] for name in ("quotes", "positions")}
-            | {"scored": scores.get(key)}
+            | {"scored": read["scores"].get(key)}
         )
     return merged
 
 
-def _by_id(file: Path, table: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    if not file.is_file():
-        return {}
-    return {row["rollout_id"]: row for row in read_rows(table, file, ids).iter_rows(named=True)}
-
-
 def _metrics(paths: Paths, key: str) -> dict[str, Any]:
-    files = {stage: paths.metrics(stage, key) for stage in METRICS}
+    files = {stage: paths.metrics(stage, key) for stage in STAGES}
     return {s: json.loads(f.read_text(encoding="utf-8")) for s, f in files.items() if f.is_file()}
 
 
@@ -176,5 +190,5 @@ def _as_yaml(params: Params) -> str:
     text = StringIO()
     yaml = YAML()
     yaml.width = 110
-    yaml.dump(params.model_dump(mode="json"), text)
+    yaml.dump(params.model_dump(mode="json", include=SECTIONS), text)
     return text.getvalue()

@@ -16,9 +16,10 @@ from rosd_core.show.rollout import Sheet
 from rosd_core.tables.io import check_schema, read_rows, read_table
 from rosd_core.tables.parquet import read_where
 from rosd_core.tables.row_types import RolloutRow
+from stages.consistent import consistent_tables
 from stages.paths import Paths, start_of
 
-WRITTEN_BY = {"reflections": "reflect", "alignments": "align", "scores": "score"}
+LATER = ("reflections", "alignments", "scores")
 
 
 def sheet(params: Params, paths: Paths, rollout_id: str, iteration: str | None) -> Sheet:
@@ -28,11 +29,12 @@ def sheet(params: Params, paths: Paths, rollout_id: str, iteration: str | None) 
     have = _iterations_with(params, paths, "rollout_id", rollout_id, iteration)
     key = have[-1]
     rollout = _one("rollouts", paths, key, rollout_id)
-    found, missing = {}, []
-    for table in WRITTEN_BY:
+    found: dict[str, Any] = dict.fromkeys(LATER)
+    names, missing = consistent_tables(params, paths, key)
+    for table in [name for name in names if name in LATER]:
         found[table] = _one(table, paths, key, rollout_id)
-        if found[table] is None and (why := _why_not(table, paths, key)):
-            missing.append(why)
+        if found[table] is None and table != "scores":  # which has supervised rollouts alone
+            missing.append(f"{table} of {key}: no row of this rollout; `dvc repro` renews them.")
     peer = (found["reflections"] or {}).get("peer_id")
     problem = _problem(paths, rollout["problem_id"], missing)
     return Sheet(
@@ -55,17 +57,12 @@ def group(params: Params, paths: Paths, problem_id: str, iteration: str | None) 
     RosdError where none did.
     """
     have = _iterations_with(params, paths, "problem_id", problem_id, iteration)
-    key, missing = have[-1], []
+    key = have[-1]
     rollouts = read_where(paths.table("rollouts", key), "problem_id", [problem_id]).to_dicts()
-    rows: dict[str, Any] = {}
-    for table in ("reflections", "alignments"):
-        file = paths.table(table, key)
-        found = []
-        if file.is_file():
-            check_schema(table, file)
-            found = read_where(file, "problem_id", [problem_id]).to_dicts()
-        elif why := _why_not(table, paths, key):
-            missing.append(why)
+    names, missing = consistent_tables(params, paths, key)
+    rows: dict[str, Any] = {"reflections": {}, "alignments": {}}
+    for table in [name for name in names if name in rows]:
+        found = read_where(paths.table(table, key), "problem_id", [problem_id]).to_dicts()
         rows[table] = {row["rollout_id"]: row for row in found}
     problem = _problem(paths, problem_id, missing)
     return GroupSheet(
@@ -82,16 +79,21 @@ def group(params: Params, paths: Paths, problem_id: str, iteration: str | None) 
 
 def example(params: Params, paths: Paths) -> str | None:
     """A rollout worth a look: of the last iteration that is scored, the wrong one with the token of
-    the largest divergence. None where nothing is scored yet.
+    the largest divergence; one with a preserved prefix where there is any. None where nothing is
+    scored yet.
     """
     for key in reversed(params.loop):
         file = paths.table("scores", key)
         if not file.is_file():
             continue
-        scores = read_table("scores", file, ["rollout_id", "kind", "divergence"])
-        wrong = scores.filter(kind="wrong").with_columns(worst=pl.col("divergence").list.max())
+        scores = read_table("scores", file, ["rollout_id", "kind", "positions", "divergence"])
+        wrong = scores.filter(kind="wrong").with_columns(
+            worst=pl.col("divergence").list.max(), prefix=pl.col("positions").list.first() > 0
+        )
         if wrong["worst"].null_count() < len(wrong):
-            order = wrong.drop_nulls("worst").sort("worst", "rollout_id", descending=[True, False])
+            order = wrong.drop_nulls("worst").sort(
+                "prefix", "worst", "rollout_id", descending=[True, True, False]
+            )
             return order["rollout_id"][0]
     return None
 
@@ -150,16 +152,6 @@ def _one(table: str, paths: Paths, key: str, rollout_id: str) -> Any:
     file = paths.table(table, key)
     found = read_rows(table, file, [rollout_id]).to_dicts() if file.is_file() else []
     return found[0] if found else None
-
-
-def _why_not(table: str, paths: Paths, key: str) -> str | None:
-    """Why a table has no row of a rollout; None where that is as it should be."""
-    stage = WRITTEN_BY[table]
-    if not paths.table(table, key).is_file():
-        return f"{table} of {key}: not there yet; `rosd {stage} {key}` or `dvc repro` writes them."
-    if table == "scores":  # it has supervised rollouts alone
-        return None
-    return f"{table} of {key}: no row of this rollout; `dvc repro` renews them."
 
 
 def _problem(paths: Paths, problem_id: str, missing: list[str]) -> Any:

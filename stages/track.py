@@ -14,7 +14,7 @@ from rosd_core.tables.atomic import write_json
 from rosd_core.tables.io import read_csv
 from rosd_core.track.points import curve_points, digest, flat, iteration_points
 from rosd_core.track.trackers import Run, send
-from stages.origin import report_origin
+from stages.origin import refuse_stale_iterations, report_origin
 from stages.paths import Paths
 
 # how results are shown and how fast they are made: a run does not depend on it
@@ -31,7 +31,8 @@ def run(params: Params, paths: Paths) -> str:
             "params.yaml: track.to is none; write track: {to: trackio, project: NAME}, or "
             "tensorboard or wandb."
         )
-    report_origin(params, paths)  # refuses results of other settings
+    refuse_stale_iterations(params, paths, list(params.loop))
+    report_origin(params, paths)
     settings = params.model_dump(mode="json", exclude=WITHOUT)
     points = curve_points({key: read_csv(paths.curve(key)) for key in params.loop})
     points += iteration_points(

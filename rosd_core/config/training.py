@@ -33,7 +33,7 @@ class Score(Section):
     targets: Literal["topk", "hidden", "none"]
     support: Literal["student", "teacher", "union", "full"]
     top_k: Positive
-    show_top: Count
+    show_top: Annotated[int, Field(ge=0, le=100)]
     max_prompt_tokens: Positive
     batch_tokens: Positive
     autocast: Literal["none", "bfloat16"]

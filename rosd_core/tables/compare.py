@@ -8,7 +8,13 @@ import pyarrow as pa
 
 from rosd_core.tables.schemas import SCHEMAS
 
-NOT_COMPARED = {"scores": ("teacher_hidden",)}  # rounded to bf16, after another batch
+NOT_COMPARED = {
+    "scores": (
+        "teacher_hidden",  # rounded to bf16, after another batch
+        # to look at: where two ids are nearly as likely, another batch may swap them
+        "student_top_ids", "student_top_logp", "teacher_top_ids", "teacher_top_logp",
+    )
+}  # fmt: skip
 # compared as probabilities: what is left of 1 is mostly rounding where the support holds nearly all
 AS_PROBABILITIES = ("tail_logp",)
 

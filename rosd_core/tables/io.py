@@ -174,10 +174,14 @@ def read_table(table: str, path: Path, columns: list[str] | None = None) -> pl.D
     return frame.select(columns) if columns else frame
 
 
-def read_rows(table: str, path: Path, ids: Sequence[str]) -> pl.DataFrame:
-    """The rows with these rollout ids, in the order of the table; others are not kept in memory."""
+def read_rows(
+    table: str, path: Path, ids: Sequence[str], columns: Sequence[str] | None = None
+) -> pl.DataFrame:
+    """The rows with these rollout ids, in the order of the table; others are not kept in memory,
+    nor are other columns where some are named, rollout_id among them.
+    """
     check_schema(table, path)
-    return read_where(path, "rollout_id", ids)
+    return read_where(path, "rollout_id", ids, columns)
 
 
 def join_rows(left: pl.DataFrame, right: pl.DataFrame) -> list[tuple[Any, Any]]:

@@ -93,6 +93,12 @@ def refuse_stale(path: Path, now: Origin) -> None:
     found = read_origin(path, now.command)
     if (found.stage, found.key) != (now.stage, now.key):
         raise RosdError(f"{path}: is what {found.command} writes. Run {now.command} again.")
+    refuse_other_params(path, found, now)
+    refuse_other_inputs(path, found, now)
+
+
+def refuse_other_params(path: Path, found: Origin, now: Origin) -> None:
+    """The part of `refuse_stale` about params."""
     for name in sorted(found.params.keys() | now.params.keys()):
         before, after = found.params.get(name), now.params.get(name)
         if before != after:
@@ -100,6 +106,10 @@ def refuse_stale(path: Path, now: Origin) -> None:
                 f"{path}: made with {name} = {_short(before)}, but params.yaml has "
                 f"{_short(after)} now. Run {now.command} again, or put it back."
             )
+
+
+def refuse_other_inputs(path: Path, found: Origin, now: Origin) -> None:
+    """The part of `refuse_stale` about inputs."""
     for name in sorted(found.inputs.keys() & now.inputs.keys()):
         if found.inputs[name] != now.inputs[name]:
             raise RosdError(

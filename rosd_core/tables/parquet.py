@@ -42,16 +42,19 @@ def frames(path: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
             yield as_frame(file.read_row_group(number, list(columns)), columns)
 
 
-def read_where(path: Path, column: str, values: Sequence[str]) -> pl.DataFrame:
-    """The rows whose `column` is one of `values`, in the order of the file. Row groups without any
-    are not read.
+def read_where(
+    path: Path, column: str, values: Sequence[str], columns: Sequence[str] | None = None
+) -> pl.DataFrame:
+    """The rows whose `column` is one of `values`, in the order of the file; all columns, or some in
+    this order, which have to include `column`. Row groups without any are not read.
     """
     found, wanted = [], pl.col(column).is_in(list(values))
+    names = None if columns is None else list(columns)
     with verified(path) as file:
         for number in range(file.num_row_groups):
             if as_frame(file.read_row_group(number, [column])).select(wanted.any()).item():
-                found.append(as_frame(file.read_row_group(number)).filter(wanted))
-        return pl.concat(found) if found else as_frame(file.schema_arrow.empty_table())
+                found.append(as_frame(file.read_row_group(number, names), names).filter(wanted))
+        return pl.concat(found) if found else as_frame(file.schema_arrow.empty_table(), names)
 
 
 def as_frame(table: pa.Table, columns: Sequence[str] | None = None) -> pl.DataFrame:

@@ -32,7 +32,8 @@ def scratch_folder(root: Path, stage: str, name: str, made_of: Mapping[str, Any]
         for other in folder.parent.iterdir():
             whose = other.name.rsplit("-", 1)[0]
             if other != folder and (whose == name or not is_held(root, f"{stage}-{whose}")):
-                shutil.rmtree(other)
+                # under torchrun, the other processes of this run delete it, too
+                shutil.rmtree(other, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / MADE_OF, told)
     return folder

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.pages import page_of, rollout, write_page
+from tests.browser.pages import TOKENS, page_of, rollout, write_page
 from tests.browser.support import Opened, OpenPage
 
 PROMPTS = {"chain-1": "Start with 5. Add 2. Add 1.", "story-1": "Anna has 5 apples."}
@@ -156,12 +156,45 @@ def test_hostile_text_is_text(tmp_path: Path, open_page: OpenPage, text: str):
     assert (opened.errors, opened.requests) == ([], [])
 
 
-def test_a_line_of_a_megabyte_does_not_stop_it(tmp_path: Path, open_page: OpenPage):
-    row = rollout("chain-1", 0, "1+1=3 " + "ab " * 400_000, quote="1+1=3")
+def test_a_long_line_is_shown_in_part(tmp_path: Path, open_page: OpenPage):
+    row = rollout("chain-1", 0, "1+1=3 " + "ab " * 40_000, quote="1+1=3")
     for name in ("positions", "supervised"):
         row[name] = row[name][:3] if name == "positions" else 3
     row["scored"] = {k: v[:3] if k != "response_ids" else v for k, v in row["scored"].items()}
     opened = ready(open_page(write_page(tmp_path, page_of({"i1": [row]}, PROMPTS))))
     assert len(opened.page.inner_text("#detail")) < 40_000
     assert opened.page.locator("button:has-text('characters after')").count() == 1
+    assert opened.errors == []
+
+
+def test_every_supervised_token_can_be_reached(tmp_path: Path, open_page: OpenPage):
+    """The face is four byte tokens; the last of them, without text of its own, has the largest
+    divergence. The page opens it, and the arrow keys go through all.
+    """
+    row = rollout("chain-1", 0, "1+1=3 😀 ok", quote="1+1=3", divergence=0.01)
+    ends = TOKENS.spans(row["response_ids"], row["response"])[:, 1].tolist()
+    silent = [t for t in range(1, len(ends)) if ends[t] == ends[t - 1]]
+    assert len(silent) == 3
+    row["scored"]["divergence"][silent[-1]] = 0.69
+    opened = ready(open_page(write_page(tmp_path, page_of({"i1": [row]}, PROMPTS))))
+    page = opened.page
+    assert f"Token {silent[-1]} " in page.inner_text("#card")
+    tokens = page.locator("#detail .text .token")
+    assert sorted(int(n) for n in tokens.evaluate_all("all => all.map(t => t.dataset.n)")) == list(
+        range(len(ends))
+    )
+    assert page.locator("#detail .text .token", has_text="▫").count() == 3
+
+
+def test_a_cut_response_ends_with_a_token_of_its_own(tmp_path: Path, open_page: OpenPage):
+    row = rollout("chain-1", 0, "1+1=3 " + "a" * 30_000, quote="1+1=3")
+    opened = ready(open_page(write_page(tmp_path, page_of({"i1": [row]}, PROMPTS))))
+    assert opened.page.locator("#detail .text .token").last.inner_text() == "a"
+
+
+def test_an_address_of_another_hand_does_not_stop_it(tmp_path: Path, open_page: OpenPage):
+    opened = open_page(write_page(tmp_path, page_of(SMALL, PROMPTS)))
+    opened.page.goto(opened.page.url.split("#")[0] + "#rollout=100%")
+    opened.page.reload()
+    ready(opened)
     assert opened.errors == []

@@ -22,6 +22,7 @@ from tests.support import ROOT, SMALL, run_stage, write_params
 pytestmark = pytest.mark.stage
 
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "modules": "all-linear", "merge": False}
+SMALL_RATE = 2e-5  # distill.learning_rate of params.yaml
 ONE_STEP = {"rows_per_step": 1000, "batch_tokens": 300, "warmup_steps": 0}
 
 
@@ -71,14 +72,16 @@ def largest_gap(a, b):
 
 def test_a_teacher_run_by_distill_gives_the_step_of_its_stored_targets(scored):
     """At the first optimizer step the student is the one that sampled, so the support is the same.
-    AdamW's first step is lr x sign(gradient): equal gradients, equal weights."""
+    AdamW's first step is lr g / (|g| + 1e-8), lr x sign(g) but for gradients near 1e-8, which are
+    rounding: equal gradients, weights that are equal within a tenth of a step."""
+    step = SMALL_RATE
     stored = weights(scored())
     live = scored({"targets": "none"}, name="live")
-    assert largest_gap(stored, weights(live)) < 1e-6
+    assert largest_gap(stored, weights(live)) < step / 10
     table = read_table("scores", live.table("scores", "i1"))
     assert set(table["status"]) == {"deferred"}
     assert table["support_ids"].list.len().sum() == 0
-    assert largest_gap(stored, weights(Paths(ROOT), "base")) > 1e-6
+    assert largest_gap(stored, weights(Paths(ROOT), "base")) > step * 0.9
 
 
 @pytest.mark.parametrize("support", ["full", "union"])

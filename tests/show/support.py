@@ -11,7 +11,11 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from rosd_core.config.load import load_params
 from rosd_core.tables.io import write_table
+from rosd_core.tables.origin import Origin
+from stages.consistent import STAGES
+from stages.origin import params_of
 from stages.paths import Paths
 from tests.support import ROOT
 
@@ -99,8 +103,10 @@ def rollouts(**changes: Any) -> list[dict]:
 
 
 def write_project(folder: Path, key: str = "i1", **tables: list[dict] | None) -> None:
-    """The tables of an iteration by hand; a table that is None is not written."""
-    paths = Paths(folder)
+    """The tables of an iteration by hand, as if made with the params of the folder; a table that is
+    None is not written.
+    """
+    paths, params = Paths(folder), load_params(folder / "params.yaml")
     write_table("problems", [problem()], paths.problems)
     whole: dict[str, list[dict] | None] = {
         "rollouts": rollouts(),
@@ -110,4 +116,6 @@ def write_project(folder: Path, key: str = "i1", **tables: list[dict] | None) ->
     }
     for table, rows in (whole | tables).items():
         if rows is not None:
-            write_table(table, rows, paths.table(table, key))
+            made = params_of(params, STAGES[table], key)
+            origin = Origin(STAGES[table], key, made, {})
+            write_table(table, rows, paths.table(table, key), origin=origin)

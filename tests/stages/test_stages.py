@@ -16,8 +16,11 @@ import polars as pl
 import pytest
 
 from rosd_core.config.edit import rewrite_method
+from rosd_core.config.load import load_params
+from rosd_core.errors import RosdError
 from rosd_core.tables.hashing import file_hash, table_hash
 from rosd_core.tables.io import read_table
+from stages import export
 from stages.paths import Paths
 from tests.support import ROOT, SMALL, run_stage, write_params
 
@@ -147,11 +150,36 @@ def test_the_page_says_which_tables_are_missing_or_stale(finished, project, caps
     run_stage(project, "report")
     said = capsys.readouterr().err
     page = (project / "report.html").read_text(encoding="utf-8")
-    assert "i1: there is no table scores yet." in said
+    assert "scores of i1: not there yet" in said
     assert "reflect.seed" in said  # the params that its table was made with were others
-    assert "there is no table scores yet" in page
+    assert "scores of i1: not there yet" in page
+    assert str(project) not in page  # it can be sent to others
     outcomes = block(page, "index")["outcomes"]
     assert ["score", "not_yet", "the table that decides it is not there yet"] in outcomes
+
+
+def test_the_page_leaves_out_tables_of_other_responses(finished, project, capsys):
+    """Shorter responses under the same ids: quotes and tokens of the earlier ones do not fit."""
+    for folder in ("data", "iterations", "evaluations", "curves", "metrics"):
+        shutil.copytree(finished / folder, project / folder, dirs_exist_ok=True)
+    write_params(project, SMALL | {"rollout": SMALL["rollout"] | {"max_new_tokens": 4}})
+    run_stage(project, "rollout", "i1")
+    run_stage(project, "report")
+    assert "left out: iterations/i1/reflections.parquet" in capsys.readouterr().err
+    page = (project / "report.html").read_text(encoding="utf-8")
+    outcomes = block(page, "index")["outcomes"]
+    assert [row[:2] for row in outcomes] == [["reflect", "not_yet"]]
+
+
+def test_results_of_other_settings_are_not_exported(finished, project):
+    for folder in ("data", "iterations", "evaluations", "curves", "metrics", "models"):
+        shutil.copytree(finished / folder, project / folder, dirs_exist_ok=True)
+    write_params(project, SMALL | {"distill": SMALL["distill"] | {"learning_rate": 0.123}})
+    with pytest.raises(RosdError, match="models/i1: trained with other values of distill"):
+        export.run(load_params(project / "params.yaml"), Paths(project), project / "out", None)
+    rewrite_method(write_params(project, SMALL), "sft")
+    with pytest.raises(RosdError, match=r"reflections\.parquet: made with reflect\.enabled"):
+        export.run(load_params(project / "params.yaml"), Paths(project), project / "out", None)
 
 
 @pytest.mark.parametrize("name", ["decay", "entropy_or_divergence"])

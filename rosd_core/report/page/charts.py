@@ -100,7 +100,8 @@ def _by_iteration(quantity: Quantity, metrics: Mapping[str, Mapping[str, Any]]) 
         value = values.get(quantity.key)
         if value is None:
             continue
-        low, high = (values.get(key) for key in quantity.interval or ("", ""))
+        ends = [values.get(key) for key in quantity.interval or ("", "")]
+        low, high = (None if end is None else end * quantity.scale for end in ends)
         rows.append(
             {"iteration": iteration, "value": value * quantity.scale, "low": low, "high": high}
         )

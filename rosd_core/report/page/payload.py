@@ -52,7 +52,7 @@ class Page:
         self.iterations = list(iterations)
         self.problem_at = {row["problem_id"]: n for n, row in enumerate(problems)}
         self.problems = [_problem(row) for row in problems]
-        self.matches, self.outcomes, self.contexts = Codes(), Codes(), Codes()
+        self.matches, self.outcomes = Codes(), Codes()
         self.index: dict[str, list[Any]] = {name: [] for name in INDEX}
         self.texts: dict[str, list[Any]] = {name: [] for name in TEXTS}
         self.tokens: list[dict[str, Any] | None] = []
@@ -82,7 +82,6 @@ class Page:
             reward=row["reward"],
             outcome=self.outcomes.code(outcome),
             match=self.matches.code(row["match"]),
-            context=self.contexts.code(row["context"]),
             tokens=len(row["response_ids"]),
             supervised=row["supervised"] or 0,
             divergence=-1 if row["divergence"] is None else milli([row["divergence"]])[0],
@@ -122,7 +121,6 @@ class Page:
             "iterations": self.iterations,
             "problems": self.problems,
             "matches": self.matches.names,
-            "contexts": self.contexts.names,
             "outcomes": [[step, reason, in_words(reason)] for step, reason in keys],
             "chunk": CHUNK,
         }
@@ -134,7 +132,7 @@ class Page:
 
 
 INDEX = (
-    "iteration", "problem", "sample", "success", "reward", "outcome", "match", "context", "tokens",
+    "iteration", "problem", "sample", "success", "reward", "outcome", "match", "tokens",
     "supervised", "divergence",
 )  # fmt: skip
 TEXTS = (

@@ -7,7 +7,8 @@ class Detail {
     index.problem.forEach((problem, r) => this.of.set(problem, [...(this.of.get(problem) ?? []), r]));
   }
 
-  async show(r) {
+  // `named`: the address names it, so that it can be sent to others.
+  async show(r, named = true) {
     this.wanted = r;
     const [chunk, vocabulary] = await Promise.all([block(`tokens-${Math.floor(r / this.index.chunk)}`), block("vocabulary")]);
     if (this.wanted !== r) return; // another one was chosen in the meantime
@@ -29,7 +30,7 @@ class Detail {
     const tokens = [...response.querySelectorAll(".token")];
     const most = tokens.reduce((best, token) => (of(token) > of(best) ? token : best), tokens[0]);
     if (most) onToken(Number(most.dataset.n), most);
-    history.replaceState(null, "", `#rollout=${encodeURIComponent(`${this.iteration(r)}/${this.list.id(r)}`)}`);
+    if (named) history.replaceState(null, "", `#rollout=${encodeURIComponent(`${this.iteration(r)}/${this.list.id(r)}`)}`);
   }
 
   heading(text) { return make("h3", {}, text); }

@@ -95,12 +95,12 @@ class RolloutList {
   }
 
   // Choose a rollout by its number, also one that the filters hide.
-  chooseRollout(r) {
+  chooseRollout(r, named = true) {
     this.chosen = r;
     this.at = this.shown.indexOf(r);
     if (this.at >= 0) this.reveal();
     this.draw();
-    this.onChoose(r);
+    this.onChoose(r, named);
   }
 
   reveal() {

@@ -5,11 +5,15 @@ function fill(select, options) {
   select.append(...options.map(([value, label]) => make("option", { value }, label)));
 }
 
-function fillFilters(index) {
+// Outcomes and matches are those of all rollouts, whether the page holds them or not.
+function fillFilters(index, funnels) {
+  const bars = funnels.flatMap(({ wrong, correct }) => [...wrong, ...correct]);
+  const lost = new Map(bars.flatMap((bar) => bar.lost.map(({ reason, text }) => [`${bar.step}:${reason}`, text])));
+  const matches = new Set(funnels.flatMap((funnel) => funnel.matches.map(({ match }) => match)));
   fill(byId("f-iteration"), [["", "all"], ...index.iterations.map((name) => [name, name])]);
   fill(byId("f-domain"), [["", "all"], ...[...new Set(index.problems.map((p) => p.domain))].map((name) => [name, name])]);
-  fill(byId("f-outcome"), [["", "any"], ["trained", "trained on"], ...index.outcomes.map(([step, reason, text]) => [`${step}:${reason}`, text])]);
-  fill(byId("f-match"), [["", "any"], ...index.matches.map((name) => [name, name === "none" ? "not found" : name])]);
+  fill(byId("f-outcome"), [["", "any"], ["trained", "trained on"], ...lost]);
+  fill(byId("f-match"), [["", "any"], ...[...matches].map((name) => [name, name === "none" ? "not found" : name])]);
 }
 
 function filterValues() {
@@ -27,8 +31,10 @@ function setUpTheme() {
 }
 
 function rolloutOfAddress(index, list) {
-  const [, name] = decodeURIComponent(location.hash).match(/^#rollout=(.+)$/) ?? [];
-  if (!name) return -1;
+  const [, coded] = location.hash.match(/^#rollout=(.+)$/) ?? [];
+  if (!coded) return -1;
+  let name = coded;
+  try { name = decodeURIComponent(coded); } catch { /* not written by this page: taken as it is */ }
   for (let r = 0; r < list.count; r++) if (`${index.iterations[index.iteration[r]]}/${list.id(r)}` === name) return r;
   return -1;
 }
@@ -41,9 +47,9 @@ async function main() {
   addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; drawCharts(charts); } });
   const index = await block("index"), texts = await block("texts");
   let detail = null;
-  const list = new RolloutList(index, texts, (r) => detail.show(r));
+  const list = new RolloutList(index, texts, (r, named) => detail.show(r, named));
   detail = new Detail(index, texts, list);
-  fillFilters(index);
+  fillFilters(index, charts.funnels);
   const apply = () => list.filter(filterValues());
   let timer = 0;
   byId("filters").addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(apply, 100); });
@@ -62,7 +68,7 @@ async function main() {
   apply();
   const linked = rolloutOfAddress(index, list);
   if (linked >= 0) { list.chooseRollout(linked); byId("rollouts").scrollIntoView(); }
-  else if (list.count) list.chooseRollout(worthALook(index));
+  else if (list.count) list.chooseRollout(worthALook(index), false);
   document.body.dataset.ready = "true";
 }
 

@@ -3,26 +3,32 @@
 const LONGEST = 20000; // characters that are shown at first
 const LN2 = Math.LN2 * 1000;
 
-// The places where the look of the text changes: ends of supervised tokens, and of quotes.
+// The text in pieces that look alike: a piece per supervised token, cut where a quote begins or ends.
+// A supervised token without text of its own is an empty piece.
 function segments(text, entry, quotes) {
   const { ends, at = [] } = entry;
   const number = new Map(at.map((t, n) => [t, n]));
-  const cuts = new Map(); // start -> supervised token or null
-  let begin = 0;
-  for (let t = 0; t < ends.length; t++) {
-    if (number.has(t) || (t > 0 && number.has(t - 1))) cuts.set(begin, number.get(t) ?? null);
-    begin = ends[t];
-  }
-  if (begin < text.length) cuts.set(begin, null);
-  const starts = new Set([0, ...cuts.keys()]);
-  for (const [, , start, end] of quotes) if (start >= 0) { starts.add(start); starts.add(end); }
-  const sorted = [...starts].filter((start) => start < text.length || cuts.has(start)).sort((a, b) => a - b);
-  let token = null;
-  return sorted.map((start, n) => {
-    if (cuts.has(start)) token = cuts.get(start);
-    const end = sorted[n + 1] ?? text.length;
-    return { start, end, token, quoted: quotes.some(([, , from, to]) => from >= 0 && from <= start && end <= to && start < end) };
+  const cuts = new Map([[0, null]]), empty = [];
+  let begin = 0, before = null;
+  ends.forEach((end, t) => {
+    const token = number.get(t) ?? null;
+    if (end === begin) {
+      if (token !== null) empty.push({ start: begin, end: begin, token, quoted: false });
+      return;
+    }
+    if (token !== null || before !== null) cuts.set(begin, token);
+    [begin, before] = [end, token];
   });
+  if (begin < text.length) cuts.set(begin, null);
+  const places = quotes.filter(([, , start]) => start >= 0).map(([, , start, end]) => [start, end]);
+  const starts = [...new Set([...cuts.keys(), ...places.flat()])].filter((start) => start < text.length).sort((a, b) => a - b);
+  let token = null;
+  const pieces = starts.map((start, n) => {
+    if (cuts.has(start)) token = cuts.get(start);
+    const end = starts[n + 1] ?? text.length;
+    return { start, end, token, quoted: places.some(([from, to]) => from <= start && end <= to) };
+  });
+  return [...empty, ...pieces].sort((a, b) => a.start - b.start); // stable: those without text first
 }
 
 function drawResponse(text, entry, quotes, onToken) {
@@ -33,7 +39,7 @@ function drawResponse(text, entry, quotes, onToken) {
     if (from > 0) nodes.push(more(`${from} characters before`));
     let told = { prefix: false, quote: false, first: false };
     for (const piece of segments(text, entry, quotes)) {
-      if (piece.end < from || piece.start > to) continue;
+      if (piece.end < from || piece.start > to || (piece.start === to && to < text.length)) continue;
       nodes.push(...segmentNodes(text.slice(Math.max(piece.start, from), Math.min(piece.end, to)), piece, entry, told, onToken));
     }
     if (to < text.length) nodes.push(more(`${text.length - to} characters after`));
