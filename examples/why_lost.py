@@ -8,8 +8,12 @@ Needs duckdb: pip install -e '.[examples]'.
 
 from pathlib import Path
 
-import duckdb
 import typer
+
+try:
+    import duckdb
+except ModuleNotFoundError:
+    raise SystemExit("why_lost.py needs duckdb: pip install -e '.[examples]'") from None
 
 STEPS = ("reflected on", "readable", "quote found", "supervised", "trained on")
 

@@ -81,10 +81,10 @@ def create(folder: Path, options: Options) -> list[Choice]:
     for lack in check_template(tokenizer):
         print(f"{model}: its chat template has {lack}", file=sys.stderr)
     facts = model_facts(model)
+    choices, texts, examples = choices_for(data, tokenizer, facts, options)
     params_file = folder / "params.yaml"
     if not params_file.is_file():
         new_params(SHIPPED / "params.yaml", params_file)
-    choices, texts, examples = choices_for(data, tokenizer, facts, options)
     write_params(params_file, choices, (data.name, data.entry), texts, examples)
     rewrite_method(params_file, options.method)
     rewrite_loop(params_file, options.iterations)

@@ -8,12 +8,12 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from rosd_core.config.methods import method_of
 from rosd_core.config.params import Params
 from rosd_core.errors import RosdError
 from rosd_core.models.pointer import read_pointer
 from rosd_core.share.dataset import Shared, dataset_card, write_table_for_others
 from rosd_core.share.hub import check_name, upload
-from rosd_core.share.model_card import method_of
 from rosd_core.tables.atomic import replacing_folder
 from stages.origin import TABLES, refuse_stale_table, table_of
 from stages.paths import Paths

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -9,13 +10,14 @@ from ruamel.yaml import YAML
 from ruamel.yaml.compat import StringIO
 
 from rosd_core.align.token_spans import TokenMap
+from rosd_core.config.methods import method_of
 from rosd_core.config.params import Params
 from rosd_core.config.study import load_study
 from rosd_core.models.pointer import read_pointer
 from rosd_core.report.page.charts import accuracy_points, training_charts
 from rosd_core.report.page.choose import choose_problems
 from rosd_core.report.page.methods import study_chart
-from rosd_core.report.page.outcomes import COLUMNS, outcomes
+from rosd_core.report.page.outcomes import COLUMNS, outcomes, worth_a_look
 from rosd_core.report.page.page import Content, render
 from rosd_core.report.page.payload import Page
 from rosd_core.report.paired import over_seeds
@@ -80,9 +82,13 @@ def report_page(
 
 def _facts(params: Params, paths: Paths) -> list[str]:
     pointer = read_pointer(paths.model("base"))
+    # a folder by its name alone: the page may be sent to others
     model = "the built-in model" if pointer is None else pointer.model
+    if pointer is not None and pointer.revision is None:
+        model = Path(model).name
     return [
         f"base model: {model}",
+        f"method: {method_of(params.model_dump(mode='json'))}",
         f"teacher reads: {params.align.teacher_context}",
         f"mask: {params.align.mask}",
         f"loss: {params.distill.loss}",
@@ -118,7 +124,8 @@ def _outcomes(
             notes.append(told)
         if names:
             read = {t: read_table(t, paths.table(t, iteration), COLUMNS[t]) for t in names}
-            rows[iteration], tables[iteration] = outcomes(read), names
+            rows[iteration] = outcomes(read).with_columns(worth=worth_a_look())
+            tables[iteration] = names
     return rows, tables, notes
 
 

@@ -11,6 +11,7 @@ import polars as pl
 from rosd_core.align.token_spans import TokenMap
 from rosd_core.config.params import Params
 from rosd_core.errors import RosdError
+from rosd_core.report.page.outcomes import COLUMNS, outcomes, worth_a_look
 from rosd_core.show.group import GroupSheet
 from rosd_core.show.rollout import Sheet
 from rosd_core.tables.io import check_schema, read_rows, read_table
@@ -78,23 +79,22 @@ def group(params: Params, paths: Paths, problem_id: str, iteration: str | None) 
 
 
 def example(params: Params, paths: Paths) -> str | None:
-    """A rollout worth a look: of the last iteration that is scored, the wrong one with the token of
-    the largest divergence; one with a preserved prefix where there is any. None where nothing is
-    scored yet.
+    """A rollout worth a look: of the last iteration with scores the one that shows a correction
+    best, else the first that is trained on. None where there are no scores yet.
     """
     for key in reversed(params.loop):
-        file = paths.table("scores", key)
-        if not file.is_file():
+        names, _ = consistent_tables(params, paths, key)
+        if "scores" not in names:
             continue
-        scores = read_table("scores", file, ["rollout_id", "kind", "positions", "divergence"])
-        wrong = scores.filter(kind="wrong").with_columns(
-            worst=pl.col("divergence").list.max(), prefix=pl.col("positions").list.first() > 0
+        read = {
+            table: read_table(table, paths.table(table, key), COLUMNS[table]) for table in names
+        }
+        rows = outcomes(read).filter(pl.col("reason").is_null())
+        best = rows.with_columns(worth=worth_a_look()).sort(
+            "worth", descending=True, nulls_last=True, maintain_order=True
         )
-        if wrong["worst"].null_count() < len(wrong):
-            order = wrong.drop_nulls("worst").sort(
-                "prefix", "worst", "rollout_id", descending=[True, True, False]
-            )
-            return order["rollout_id"][0]
+        if len(best):
+            return best["rollout_id"][0]
     return None
 
 

@@ -103,3 +103,14 @@ def set_keys(params: MutableMapping, values: Mapping[str, Any]) -> None:
         for part in sections:
             section = section[part]
         section[key] = value
+
+
+def method_of(settings: Mapping[str, Any]) -> str:
+    """The name of the method with these params (nested, as in params.yaml), or `own settings`."""
+
+    def holds(key: str, value: str | bool) -> bool:
+        section, name = key.split(".")
+        return settings[section].get(name) == value
+
+    names = (name for name, m in METHODS.items() if all(holds(k, v) for k, v in m.items()))
+    return next(names, "own settings")

@@ -67,7 +67,8 @@ def length_choices(
         raise RosdError(
             f"the model has a context of {model.context} tokens, but the reflector's prompt "
             f"({reflection}) and answer ({answer}) or the teacher's prompt ({teacher}) and a "
-            f"response ({new}) need {needed}. {NEEDS} --max-new-tokens sets a smaller response."
+            f"response ({new}) need {needed}. {NEEDS} --shots 0 and --max-new-tokens N make them "
+            "shorter."
         )
     return [
         Choice("rollout.max_prompt_tokens", prompt, why_prompt),

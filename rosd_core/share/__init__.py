@@ -1,0 +1,1 @@
+"""Results for others: a checkpoint with its card, the tables as a data set."""

@@ -7,9 +7,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from rosd_core.config.methods import METHODS
+from rosd_core.config.methods import method_of
 from rosd_core.share.header import header, table, without_folders
-from rosd_core.track.points import flat
 
 PAPER = "https://arxiv.org/abs/2605.28014"
 SHOWN = ("rollout", "reflect", "align", "score", "distill", "evaluate")
@@ -62,13 +61,6 @@ def model_card(facts: ModelFacts) -> str:
     return "\n".join(parts)
 
 
-def method_of(settings: Mapping[str, Any]) -> str:
-    """The name of the method with these settings, or `own settings`."""
-    values = flat(settings)
-    names = (n for n, m in METHODS.items() if all(values.get(k) == v for k, v in m.items()))
-    return next(names, "own settings")
-
-
 def teacher_of(settings: Mapping[str, Any]) -> str:
     """Who the teacher was, and what it read beside the problem."""
     context = settings["align"]["teacher_context"]
@@ -99,9 +91,8 @@ def _made(facts: ModelFacts, method: str) -> str:
     base = facts.base
     at = f" (revision `{base.revision}`)" if base.revision else ""
     return (
-        f"Made from `{base.name}`{at} by reflective on-policy self-distillation "
-        f"([ROSD]({PAPER})), method `{method}`, in {len(facts.iterations)} on-policy "
-        f"iterations ({', '.join(facts.iterations)}). {teacher_of(facts.settings)}\n"
+        f"Made from `{base.name}`{at} with the pipeline of [ROSD]({PAPER}), method `{method}`, "
+        f"iterations: {', '.join(facts.iterations)}. {teacher_of(facts.settings)}\n"
     )
 
 

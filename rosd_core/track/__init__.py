@@ -1,0 +1,1 @@
+"""Results for experiment trackers."""

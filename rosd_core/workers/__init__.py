@@ -1,0 +1,1 @@
+"""Shards on other processes and machines."""

@@ -175,7 +175,7 @@ def check(token_map: TokenMap, ids: list[int]) -> None:
 
 
 FAST = settings(
-    max_examples=15 * settings().max_examples,  # 1500, or 150 in the profile `fast`
+    max_examples=5 * settings().max_examples,  # 500, or 50 in the profile `fast`
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

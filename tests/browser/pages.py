@@ -60,6 +60,7 @@ def rollout(
         "kind": "wrong" if quote or reason else "correct", "step": lost and step_of(lost),
         "reason": lost, "match": quotes and "exact", "policy": "quote", "context": "idea",
         "tokens": len(ids), "supervised": n, "divergence": divergence if n else None,
+        "worth": divergence if positions and positions[0] else None,
         "response": response, "response_ids": ids, "parsed_answer": "7", "feedback": "expected 8",
         "answer_format": "ok", "finish_reason": "stop", "idea": quote and f"Look at {quote} again.",
         "raw": "no tags here" if reason else None, "peer_id": peer and f"{problem}/{peer}",

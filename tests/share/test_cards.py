@@ -6,11 +6,12 @@ import pytest
 from ruamel.yaml import YAML
 
 from rosd_core.config.load import load_params
+from rosd_core.config.methods import method_of
 from rosd_core.errors import RosdError
 from rosd_core.share.dataset import Shared, dataset_card
 from rosd_core.share.header import read_header, table, without_folders
 from rosd_core.share.hub import check_name
-from rosd_core.share.model_card import Base, ModelFacts, method_of, model_card, teacher_of
+from rosd_core.share.model_card import Base, ModelFacts, model_card, teacher_of
 from tests.support import ROOT
 
 SETTINGS = load_params(ROOT / "params.yaml").model_dump(mode="json")
@@ -50,7 +51,7 @@ def test_the_model_card_says_what_was_done_and_what_it_gained(tmp_path: Path):
     # 0.4375 is 43.75, which rounds to even: 43.8; 0.5625: 56.2
     assert "| chain * | 50.0 [43.8, 56.2] | 75.0 [68.8, 81.2] | +25.0 |" in card
     assert "(revision `abc123`)" in card
-    assert "method `rosd`, in 2 on-policy iterations (i1, i2)" in card
+    assert "method `rosd`, iterations: i1, i2" in card
     assert "The teacher was the base model, frozen; beside the problem it read: `idea`." in card
     assert "Trained on `chain` (480 problems, task `pocket`)" in card
     assert "| of them correct | 62.5 % |" in card

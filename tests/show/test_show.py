@@ -229,13 +229,20 @@ def test_an_id_that_is_not_there(two):
 def test_without_an_id_one_is_suggested(two):
     assert refused(two, "show") == "name a rollout, or give --problem."
     write_project(two, "i2", scores=None)  # i1 is the last one that is scored
-    worse = score(rollout_id=PEER_ID, divergence=[0.6, *DIVERGENCE[1:]])
-    write_project(two, scores=[score(), worse])
+    both = [rollout(0, RESPONSE, False), rollout(1, RESPONSE, False)]
+    rows = [alignment(), alignment(rollout_id=PEER_ID)]
+    clearer = score(rollout_id=PEER_ID, divergence=[0.6, *DIVERGENCE[1:]])
+    write_project(two, rollouts=both, alignments=rows, scores=[score(), clearer])
     suggested = f"name a rollout, for example `rosd show {PEER_ID}`, or give --problem."
     assert refused(two, "show") == suggested
     assert refused(two, "show", ROLLOUT_ID, "--problem", PROBLEM_ID) == suggested
-    right = score(rollout_id=PEER_ID, kind="correct", divergence=[0.6, *DIVERGENCE[1:]])
-    write_project(two, scores=[score(), right])
+    # one without a preserved prefix shows less of a correction
+    rows[1] = alignment(rollout_id=PEER_ID, positions=list(range(17)), first_token=0)
+    everywhere = score(
+        rollout_id=PEER_ID, positions=list(range(17)), divergence=[0.6] * 17,
+        behaviour_logp=[-0.1] * 17, student_logp=[-0.1] * 17, teacher_logp=[-0.1] * 17,
+    )  # fmt: skip
+    write_project(two, rollouts=both, alignments=rows, scores=[score(), everywhere])
     assert f"`rosd show {ROLLOUT_ID}`" in refused(two, "show")
 
 

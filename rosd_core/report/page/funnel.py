@@ -33,9 +33,8 @@ def funnel(rows: pl.DataFrame, kind: str) -> list[dict[str, Any]]:
         left = left.filter(pl.col("step").ne_missing(step))
         if lost.is_empty() and step in STEPS[:3] and not (with_ideas and kind == "wrong"):
             continue
-        bars.append(
-            {"step": step, "label": AFTER[step], "rows": left.height, "lost": _reasons(lost)}
-        )
+        label = "has a peer" if step == "reflect" and not with_ideas else AFTER[step]
+        bars.append({"step": step, "label": label, "rows": left.height, "lost": _reasons(lost)})
     return bars
 
 

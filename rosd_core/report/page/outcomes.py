@@ -27,6 +27,7 @@ _EARLY = {
     "first_quote_not_found": "locate",
 }
 TRAINED = ("scored", "deferred", "no_teacher")  # values of scores.status that distill trains on
+EARLY = 8  # tokens
 NOT_YET = "not_yet"  # the table that would say it is not there
 
 # the columns that outcomes need, by table
@@ -54,6 +55,7 @@ def outcomes(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     match            how the first quote was found; null: there is none
     supervised       supervised tokens; 0 where it is lost
     divergence       the largest of them, in nats; null where nothing was scored
+    early            the largest of the first EARLY ones, which lie in the quote or just behind it
     """
     rows = tables["rollouts"].with_columns(
         kind=pl.when("success").then(pl.lit("correct")).otherwise(pl.lit("wrong"))
@@ -65,7 +67,7 @@ def outcomes(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
             reason=pl.lit(NOT_YET),
             **_nulls("match", "policy", "context", dtype=pl.String),
             **_nulls("tokens", "supervised", dtype=pl.Int64),
-            **_nulls("divergence", dtype=pl.Float64),
+            **_nulls("divergence", "early", dtype=pl.Float64),
         )
     rows = rows.join(_aligned(tables["alignments"]), on="rollout_id", how="left")
     rows = rows.join(_scored(tables.get("scores")), on="rollout_id", how="left")
@@ -118,7 +120,7 @@ def _scored(scores: pl.DataFrame | None) -> pl.DataFrame:
         return pl.DataFrame(
             schema={
                 "rollout_id": pl.String, "score_status": pl.String, "scored_tokens": pl.Int64,
-                "divergence": pl.Float64,
+                "divergence": pl.Float64, "early": pl.Float64,
             }
         )  # fmt: skip
     return scores.select(
@@ -126,4 +128,18 @@ def _scored(scores: pl.DataFrame | None) -> pl.DataFrame:
         score_status="status",
         scored_tokens=pl.col("positions").list.len().cast(pl.Int64),
         divergence=pl.col("divergence").list.max().cast(pl.Float64),
+        early=pl.col("divergence").list.head(EARLY).list.max().cast(pl.Float64),
     )
+
+
+def worth_a_look() -> pl.Expr:
+    """How well a rollout shows a correction: the divergence `early` of a wrong one with a preserved
+    prefix and a quote that was found exactly; null of all others.
+    """
+    shown = (
+        (pl.col("kind") == "wrong")
+        & pl.col("reason").is_null()
+        & (pl.col("match") == "exact")
+        & (pl.col("supervised") < pl.col("tokens"))
+    )
+    return pl.when(shown).then(pl.col("early"))

@@ -84,7 +84,8 @@ class Page:
             match=self.matches.code(row["match"]),
             tokens=len(row["response_ids"]),
             supervised=row["supervised"] or 0,
-            divergence=-1 if row["divergence"] is None else milli([row["divergence"]])[0],
+            divergence=_milli(row["divergence"]),
+            worth=_milli(row["worth"]),
         )
         peer = self.ids.get((iteration, row["peer_id"]), -1) if row["peer_id"] else -1
         self._append(
@@ -133,12 +134,16 @@ class Page:
 
 INDEX = (
     "iteration", "problem", "sample", "success", "reward", "outcome", "match", "tokens",
-    "supervised", "divergence",
+    "supervised", "divergence", "worth",
 )  # fmt: skip
 TEXTS = (
     "response", "parsed", "feedback", "format", "finish", "idea", "raw", "peer", "peer_id",
     "quotes",
 )  # fmt: skip
+
+
+def _milli(value: float | None) -> int:
+    return -1 if value is None else milli([value])[0]
 
 
 def _problem(row: Mapping[str, Any]) -> dict[str, Any]:

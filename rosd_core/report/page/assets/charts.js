@@ -37,6 +37,7 @@ function smallChart({ name, text, unit, x, rows, starts }) {
   const marks = [
     ...(rows.some((row) => row.low !== undefined && row.low !== null) ? [Plot.areaY(rows, { x, y1: "low", y2: "high", fillOpacity: 0.15, fill: "#4269d0" })] : []),
     Plot.lineY(rows, { x, y: "value", stroke: "#4269d0", strokeWidth: step ? 1.3 : 2 }),
+    ...(step && starts.length >= rows.length ? [Plot.dot(rows, { x, y: "value", fill: "#4269d0", r: 3 })] : []),
     ...(step ? [
       Plot.ruleX(starts, { x: "step", strokeOpacity: 0.3 }),
       Plot.text(starts, { x: "step", text: "iteration", frameAnchor: "top", dx: 3, textAnchor: "start", fillOpacity: 0.7 }),
@@ -46,7 +47,7 @@ function smallChart({ name, text, unit, x, rows, starts }) {
   return make("div", { class: "chart" }, make("h3", {}, name), make("p", {}, text),
     Plot.plot({
       style: STYLE, width, height: 185, marginLeft: 48, marginTop: 28, marginBottom: 36, ariaLabel: `${name} by ${x}`,
-      x: step ? { label: "optimizer step" } : { type: "point", label: "iteration" },
+      x: step ? { label: "optimizer step", tickFormat: (value) => (Number.isInteger(value) ? String(value) : "") } : { type: "point", label: "iteration" },
       y: { grid: true, label: unit, zero: true, nice: true, tickFormat: (value) => String(Number(value.toPrecision(4))), ticks: 4 }, marks,
     }));
 }

@@ -24,7 +24,7 @@ class Detail {
     };
     const response = drawResponse(this.texts.response[r], entry, quotes, onToken);
     this.box.replaceChildren(
-      this.title(r), ...this.problem(r), ...this.idea(r), this.heading("Response"), this.key(entry), response, card,
+      this.title(r), ...this.problem(r), ...this.idea(r), this.heading("Response"), this.key(entry, quotes.length > 0), response, card,
       ...this.quotes(r), this.heading("The same problem, sample by sample"), this.group(r), ...this.peer(r));
     this.box.scrollTop = 0;
     const tokens = [...response.querySelectorAll(".token")];
@@ -64,12 +64,13 @@ class Detail {
 
   text(value, kind = "text") { return make("div", { class: kind }, ...visible(value)); }
 
-  key(entry) {
+  key(entry, quoted) {
     const at = entry.at ?? [];
     if (!at.length) return make("p", { class: "key" }, "");
+    const stored = entry.divergence && entry.divergence.length;
     return make("p", { class: "key" }, make("span", { class: "prefix" }, `preserved prefix: ${at[0]} tokens`),
-      make("span", { class: "quote" }, "quote"), make("span", { class: "token", style: "--d: .6" }, "supervised, darker where the teacher disagrees"),
-      entry.divergence && entry.divergence.length ? "" : " (no divergence is stored)");
+      quoted ? make("span", { class: "quote" }, "quote") : null,
+      make("span", { class: "token", style: `--d: ${stored ? 0.6 : 0}` }, stored ? "supervised, darker where the teacher disagrees" : "supervised; no teacher's distribution is stored"));
   }
 
   idea(r) {

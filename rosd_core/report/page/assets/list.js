@@ -51,8 +51,8 @@ class RolloutList {
   }
 
   searched(r) {
-    const { prompt } = this.index.problems[this.index.problem[r]];
-    return [this.id(r), prompt, this.texts.response[r], this.texts.idea[r]].join("\n").toLowerCase();
+    const { prompt, solution } = this.index.problems[this.index.problem[r]];
+    return [this.id(r), prompt, solution ?? "", this.texts.response[r], this.texts.idea[r]].join("\n").toLowerCase();
   }
 
   draw() {
@@ -60,6 +60,7 @@ class RolloutList {
     const last = Math.min(this.shown.length, first + Math.ceil(this.box.clientHeight / ROW) + 10);
     const rows = [];
     for (let at = first; at < last; at++) rows.push(this.row(at));
+    if (!this.shown.length) rows.push(make("p", {}, "No rollout on this page matches. Clear shows all."));
     byId("rows").replaceChildren(...rows);
     const current = this.at >= first && this.at < last ? `row-${this.at}` : "";
     this.box.setAttribute("aria-activedescendant", current);

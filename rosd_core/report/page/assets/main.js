@@ -32,11 +32,11 @@ function setUpTheme() {
 
 function rolloutOfAddress(index, list) {
   const [, coded] = location.hash.match(/^#rollout=(.+)$/) ?? [];
-  if (!coded) return -1;
+  if (!coded) return ["", -1];
   let name = coded;
   try { name = decodeURIComponent(coded); } catch { /* not written by this page: taken as it is */ }
-  for (let r = 0; r < list.count; r++) if (`${index.iterations[index.iteration[r]]}/${list.id(r)}` === name) return r;
-  return -1;
+  for (let r = 0; r < list.count; r++) if (`${index.iterations[index.iteration[r]]}/${list.id(r)}` === name) return [name, r];
+  return [name, -1];
 }
 
 async function main() {
@@ -61,26 +61,29 @@ async function main() {
     apply();
     if (list.shown.length) list.choose(0);
     byId("rollouts").scrollIntoView();
+    byId("list").focus({ preventScroll: true });
   });
   addEventListener("keydown", (event) => {
     if (event.key === "/" && !/INPUT|SELECT|TEXTAREA/.test(event.target.tagName)) { event.preventDefault(); byId("f-text").focus(); }
   });
   apply();
-  const linked = rolloutOfAddress(index, list);
-  if (linked >= 0) { list.chooseRollout(linked); byId("rollouts").scrollIntoView(); }
+  const followAddress = () => {
+    const [name, linked] = rolloutOfAddress(index, list);
+    byId("missing").textContent = name && linked < 0 ? `${name} is not on this page (report.page_mb limits it).` : "";
+    if (linked >= 0 && linked !== list.chosen) list.chooseRollout(linked);
+    if (name) byId("rollouts").scrollIntoView();
+    return linked >= 0;
+  };
+  addEventListener("hashchange", followAddress);
+  if (followAddress()) { /* it is shown */ }
   else if (list.count) list.chooseRollout(worthALook(index), false);
   document.body.dataset.ready = "true";
 }
 
-// Of the wrong rollouts with a preserved prefix, the one with the largest divergence; else of all.
+// The rollout that shows a correction best; else the first that is trained on.
 function worthALook(index) {
-  let best = 0, most = [false, -1];
-  index.divergence.forEach((value, r) => {
-    if (index.success[r] || index.outcome[r] >= 0) return;
-    const worth = [index.supervised[r] < index.tokens[r], value];
-    if (worth[0] > most[0] || (worth[0] === most[0] && worth[1] > most[1])) [best, most] = [r, worth];
-  });
-  return best;
+  const most = index.worth.reduce((best, value) => Math.max(best, value), -1);
+  return Math.max(0, most >= 0 ? index.worth.indexOf(most) : index.outcome.indexOf(-1));
 }
 
 main().catch((error) => {
