@@ -108,7 +108,7 @@ def our_step(case: str, model: Any, rows: Any, batch_tokens: int) -> Any:
     else:
         targets = "hidden" if "hidden" in case else "topk"
         scored: Any = score_rows(
-            rows, mix, mix, ScoreSettings(targets, "student", TOP_K, batch_tokens, "keep", 0.05)
+            rows, mix, mix, ScoreSettings(targets, "student", TOP_K, batch_tokens, "keep", 0.05, 0)
         )
         rows = scored
         teacher = Teacher(mix.head()) if targets == "hidden" else None
