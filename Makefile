@@ -106,4 +106,4 @@ lock:            ## renew constraints.txt: what a new environment without constr
 
 clean:           ## remove what the pipeline made (not models/base, not the environment)
 	rm -rf iterations evaluations curves plots data/problems.parquet models/i[0-9]* optimizers/i[0-9]*
-	rm -rf study/*/runs study/*/shared study/*/work .rosd
+	rm -rf study/*/runs study/*/shared study/*/work .rosd report.html build

@@ -123,8 +123,15 @@ def small_sets(folder):
     lines(folder / "data" / "aime24" / "test.jsonl", [{"problem": "1 + 1?", "answer": "2"}])
 
 
+# of the sets of SciKnowEval, which have one format, the first; the others with the slow tests
+RUN = [
+    pytest.param(name, marks=() if name in ("biology", "tooluse") else pytest.mark.slow)
+    for name in SETS
+]
+
+
 @pytest.mark.stage
-@pytest.mark.parametrize("trained", SETS)
+@pytest.mark.parametrize("trained", RUN)
 def test_the_shape_of_each_preset_runs_with_a_tiny_random_model(tmp_path, tokenizer, trained):
     """Every stage with the preset's prompts and values, but for lengths, rows and the device.
 
