@@ -109,8 +109,8 @@ def test_a_slow_server(folder):
 
 
 def test_an_error_does_not_wait_for_requests_under_way(folder):
-    """Four are under way at once, two seconds each, one after the other, so 8 s in all; the first one
-    is refused after 2 s.
+    """Four are under way at once, two seconds each, one after the other, so 8 s in all; the first
+    one is refused after 2 s.
     """
     faults = Faults(refuse="no", pause=2.0)
     with serving(folder, faults) as url:
