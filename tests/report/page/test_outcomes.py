@@ -5,8 +5,9 @@ from itertools import pairwise
 import polars as pl
 import pytest
 
+from rosd_core.distill.targets import LEFT_OUT
 from rosd_core.report.page.funnel import found_quotes, funnel, tokens
-from rosd_core.report.page.outcomes import STEPS, outcomes, step_of
+from rosd_core.report.page.outcomes import STEPS, TRAINED, outcomes, step_of
 from rosd_core.report.page.reasons import REASONS, in_words
 from rosd_core.tables.schemas import SCHEMAS
 
@@ -117,6 +118,16 @@ def test_what_has_not_run_yet_is_no_loss_of_its_own(tables, there, step):
     assert found.filter(pl.col("reason") == "not_yet")["step"].unique().to_list() == [step]
     assert len(found) == len(ROWS)
     assert len(funnel(found, "wrong")) > 1
+
+
+def test_what_is_trained_on_is_what_distill_takes():
+    described = (SCHEMAS["scores"].field("status").metadata or {})[b"description"].decode()
+    statuses = {word for word in described.replace("(", " ").split() if word.islower()}
+    assert set(TRAINED) | set(LEFT_OUT) <= statuses
+    assert set(TRAINED).isdisjoint(LEFT_OUT)
+    assert {part.split()[0] for part in described.split(";")[0].split("|")} == {
+        *TRAINED, *LEFT_OUT,
+    }  # fmt: skip
 
 
 def test_every_reason_of_the_tables_has_words():
