@@ -3,9 +3,9 @@
 from rosd_core.config.params import Params
 from rosd_core.errors import RosdError
 from rosd_core.tables.io import check_schema
-from rosd_core.tables.origin import Origin, read_origin, refuse_other_inputs, refuse_other_params
-from stages.origin import READS, TABLES, fingerprints, params_of, table_of
-from stages.paths import KEYS, Paths
+from rosd_core.tables.origin import read_origin, refuse_other_inputs, refuse_other_params
+from stages.origin import TABLES, table_origin
+from stages.paths import Paths
 
 STAGES = {TABLES[stage]: stage for stage in ("rollout", "reflect", "align", "score")}
 
@@ -30,9 +30,7 @@ def consistent_tables(params: Params, paths: Paths, iteration: str) -> tuple[lis
         if not whole:
             continue
         check_schema(table, file)
-        earlier = (table_of(paths, before, KEYS.get(before, iteration)) for before in READS[stage])
-        inputs = fingerprints(paths, (f for f in earlier if f.is_file()))
-        now = Origin(stage, iteration, params_of(params, stage, iteration), inputs)
+        now = table_origin(params, paths, stage, iteration, {})
         try:
             made = read_origin(file, now.command)
             refuse_other_inputs(file, made, now)

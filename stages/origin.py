@@ -126,11 +126,20 @@ def refuse_stale_table(
     """
     file = table_of(paths, stage, key)
     check_schema(TABLES[stage], file)
+    refuse_stale(file, table_origin(params, paths, stage, key, known))
+    return fingerprints(paths, [file])
+
+
+def table_origin(
+    params: Params, paths: Paths, stage: str, key: str, known: Mapping[str, str]
+) -> Origin:
+    """What the table of a stage would be made from now, without its models: the inputs that are
+    `known`, the tables that are there and a file of the user's.
+    """
     earlier = (table_of(paths, before, KEYS.get(before, key)) for before in READS[stage])
     inputs = dict(known) | fingerprints(paths, (f for f in earlier if f.is_file()))
     inputs |= given_file(params, paths, stage, key)
-    refuse_stale(file, Origin(stage, key, params_of(params, stage, key), inputs))
-    return fingerprints(paths, [file])
+    return Origin(stage, key, params_of(params, stage, key), inputs)
 
 
 def given_file(params: Params, paths: Paths, stage: str, key: str) -> dict[str, str]:

@@ -34,8 +34,8 @@ def pack(data: Any) -> str:
 class Codes:
     """Strings that repeat, each stored once; None is -1."""
 
-    def __init__(self, names: Sequence[str] = ()) -> None:
-        self.names = list(names)
+    def __init__(self) -> None:
+        self.names: list[str] = []
 
     def code(self, name: str | None) -> int:
         if name is None:
