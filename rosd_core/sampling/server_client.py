@@ -48,11 +48,21 @@ class Client:
         return self.call("POST", path, body)
 
     def post_all(self, path: str, bodies: Sequence[dict[str, Any]]) -> Iterator[Any]:
-        """The answers, in the order of the requests; at most `concurrency` are under way. After an
-        error no further request is sent.
+        """The answers, in the order of the requests; at most `concurrency` are under way. The first
+        error is raised at once, whichever request it answers; no further one is sent then.
         """
+
+        def send(number: int) -> tuple[int, Any]:
+            return number, self.post(path, bodies[number])
+
+        waiting: dict[int, Any] = {}  # answers that came before those of earlier requests
+        following = 0
         with ThreadPool(self.settings.concurrency) as pool:  # daemons: nobody waits for them
-            yield from pool.imap(lambda body: self.post(path, body), bodies)
+            for number, answer in pool.imap_unordered(send, range(len(bodies))):
+                waiting[number] = answer
+                while following in waiting:
+                    yield waiting.pop(following)
+                    following += 1
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """One request. Raises RosdError with the server's own words where it refuses."""

@@ -70,6 +70,7 @@ def trackio(run: Run, folder: Path) -> str:
 def wandb(run: Run, folder: Path) -> str:
     """Weights & Biases; with WANDB_MODE=offline a folder that `wandb sync` sends later."""
     import wandb as library  # pyright: ignore[reportMissingImports]
+    from wandb.errors import Error  # pyright: ignore[reportMissingImports]
 
     (folder / "wandb").mkdir(parents=True, exist_ok=True)
     settings = library.Settings(silent=True, console="off", x_disable_stats=True)
@@ -78,7 +79,7 @@ def wandb(run: Run, folder: Path) -> str:
             project=run.project, name=run.id, id=run.id, resume="allow", config=run.settings,
             dir=str(folder), settings=settings,
         )  # fmt: skip
-    except library.errors.Error as error:
+    except Error as error:
         raise RosdError(
             f"wandb: {str(error).splitlines()[0]} Log in with `wandb login`, or set "
             "WANDB_MODE=offline and send the run later with `wandb sync`."

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -135,14 +136,15 @@ def test_what_a_check_of_everything_finds_is_an_error_with_its_remedy(pipeline):
     assert command(pipeline, "doctor") == (0, "")  # in a moment, none of that can be found
 
 
-def test_a_dvc_project_needs_git_or_to_be_told_that_there_is_none(pipeline):
+def test_a_dvc_project_needs_git_or_to_be_told_that_there_is_none(pipeline, monkeypatch):
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     config = pipeline / ".dvc" / "config"
     assert "no_scm" in config.read_text()
     config.write_text("")
     assert "is no git repository: run `git init`" in command(pipeline, "doctor", "--all")[1]
     subprocess.run(["git", "-C", str(pipeline), "init", "-q"], check=True)
     code, said = command(pipeline, "doctor", "--all")
-    assert (code, "with git" in said.replace("\n", " ")) == (0, True)
+    assert (code, "with git" in " ".join(said.split())) == (0, True)
 
 
 @pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed")
