@@ -59,10 +59,11 @@ def run(params: Params, paths: Paths, name: str, jobs: int = 1, only_report: boo
 
 def collect(home: Path, runs: Sequence[Run], weights: str) -> set[tuple[str, int]]:
     """Put the results of single runs into results.parquet, which keeps those of the study as it is
-    now; (arm, seed) of all that it has then.
+    now; (arm, seed) of all that it has then. A file with others is kept as left-out-<number>.
     """
     files = [home / "results.parquet", *sorted((home / "runs").glob("*.parquet"))]
-    tables = [read_table("study", file) for file in files if file.is_file()]
+    files = [file for file in files if file.is_file()]
+    tables = [read_table("study", file) for file in files]
     if not tables:
         return set()
     found = pl.concat(tables)
@@ -74,18 +75,31 @@ def collect(home: Path, runs: Sequence[Run], weights: str) -> set[tuple[str, int
         if of == weights and (arm, seed) in wanted
         and wanted[arm, seed].is_of(json.loads(settings))
     }  # fmt: skip
-    if dropped := len(heads) - len(valid):
-        print(f"rosd study: {dropped} results of other settings are left out", file=sys.stderr)
     order = [(arm, seed, valid[arm, seed]) for arm, seed in wanted if (arm, seed) in valid]
     schema = {"arm": pl.String, "seed": pl.Int32, "settings": pl.String}
     keep = pl.DataFrame(order, schema, orient="row")
+    if dropped := len(heads) - len(valid):
+        for file, table in zip(files, tables, strict=True):
+            if len(table.join(keep, list(schema), "anti")):
+                kept = _set_aside(file, home)
+                print(f"rosd study: {file} -> {kept}", file=sys.stderr)
+        print(f"rosd study: {dropped} results of other settings are left out", file=sys.stderr)
+    if not valid:
+        return set()
     rows = keep.join(found, list(schema), maintain_order="left_right").unique(
         ["arm", "seed", "iteration", "quantity"], keep="last", maintain_order=True
     )
     write_table("study", rows.to_dicts(), home / "results.parquet")
-    for file in files[1:]:
-        file.unlink()
+    for file in files:
+        if file.parent != home:
+            file.unlink(missing_ok=True)  # it may have been set aside
     return set(valid)
+
+
+def _set_aside(file: Path, home: Path) -> Path:
+    """Move a file with results that are not of the study as it is now; where it is then."""
+    number = 1 + len(list(home.glob("left-out-*.parquet")))
+    return file.rename(home / f"left-out-{number}.parquet")
 
 
 def everywhere(tasks: Sequence[Callable[[], None]], params: Params, jobs: int) -> None:

@@ -6,8 +6,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from rosd_core.config.load import load_params
+from rosd_core.config.study import load_study, runs_of
 from rosd_core.errors import RosdError
-from rosd_core.tables.io import read_table
+from rosd_core.tables.io import read_table, write_table
 from stages import distill, study, study_run
 from stages.paths import Paths
 from tests.support import ROOT, SMALL, write_params
@@ -68,12 +69,32 @@ def test_a_study_that_was_stopped_goes_on_and_a_new_arm_runs_alone(project, monk
     assert evaluated == ["base", "i2"]
     assert "distill.first_loss" in set(kept["quantity"])
     home = project / "study" / "small"
+    aside = read_table("study", home / "left-out-1.parquet")  # the results of the arm that went
+    assert aside.filter(arm="opsd, 0.0001").equals(rows.filter(arm="opsd, 0.0001"))
     text = (home / "tables.md").read_text()
     assert "in domain, by distill.learning_rate" in text
     assert text in capsys.readouterr().out
     for name in ("heat_map", "curves", "every_arm", "openings", "lengths"):
         assert (home / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert not list((home / "work").iterdir())  # no tables and models are left
+
+
+def test_results_of_another_study_alone_are_set_aside_and_not_lost(project):
+    with (project / "study" / "small.yaml").open("w") as stream:
+        YAML().dump(STUDY, stream)
+    runs = runs_of(
+        load_study(project / "study" / "small.yaml"), load_params(project / "params.yaml")
+    )
+    home = project / "study" / "small"
+    row = {
+        "arm": runs[0].arm.label, "point": "x", "seed": 5, "weights": "others", "settings": "{}",
+        "iteration": "base", "quantity": "evaluate.chain.mean", "value": 0.5, "note": None,
+    }  # fmt: skip
+    write_table("study", [row], home / "results.parquet")
+    assert study.collect(home, runs, "these") == set()
+    assert read_table("study", home / "left-out-1.parquet").to_dicts() == [row]
+    assert not (home / "results.parquet").exists()
+    assert study.collect(home, runs, "these") == set()
 
 
 @pytest.mark.stage
