@@ -28,8 +28,8 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     token_map = TokenMap.of_folder(start)
     settings = AlignSettings(**params.align.values_for(AlignSettings))
     counts, by_id = AlignmentCounts(), {p["problem_id"]: p for p in problems.to_dicts()}
-    files = (paths.table(name, iteration) for name in ("rollouts", "reflections"))
-    batches = align_inputs(problems, *files, settings.reads_peer)
+    rollouts, reflections = (paths.table(t, iteration) for t in ("rollouts", "reflections"))
+    batches = align_inputs(problems, rollouts, reflections, settings.reads_peer)
     with publishing(paths.root, origin) as together:
         table = paths.table("alignments", iteration)
         with table_writer("alignments", table, together) as writer:

@@ -45,13 +45,13 @@ def align_inputs(
     check_reflections(told, known, reflections)
     groups = groups_of(problems, known)
     peer_of = dict(told.select("rollout_id", "peer_id").iter_rows()) if with_peers else {}
-    of_rollouts = RowReader("rollouts", rollouts, ROLLOUT)
-    of_reflections = RowReader("reflections", reflections, REFLECTION)
+    of_rollouts = RowReader("rollouts", rollouts)
+    of_reflections = RowReader("reflections", reflections)
     for ids in of_reflections.batches(of_rollouts.usual_rows):
         peers = [peer for name in ids if (peer := peer_of.get(name)) is not None]
-        found = of_rollouts.read([*ids, *peers])
+        found = of_rollouts.read([*ids, *peers], ROLLOUT)
         response = {row["rollout_id"]: row["response"] for row in found} if with_peers else {}
         yield [
             AlignInput(r, rollout, response.get(r["peer_id"]), groups[r["rollout_id"]])
-            for r, rollout in join_rows(of_reflections.read(ids), found)
+            for r, rollout in join_rows(of_reflections.read(ids, REFLECTION), found)
         ]

@@ -15,12 +15,10 @@ from rosd_core.tables.parquet import verified
 class RowReader:
     """Reads rows by their ids, wherever they are in the table. Memory holds all ids, the row group
     that is being read and the rows that are asked for. Raises RosdError as `read_table` does.
-
-    `columns` are what is read, rollout_id among them; None: all.
     """
 
-    def __init__(self, table: str, path: Path, columns: Sequence[str] | None = None) -> None:
-        self.path, self.columns = path, None if columns is None else list(columns)
+    def __init__(self, table: str, path: Path) -> None:
+        self.path = path
         self.ids: list[str] = read_table(table, path, KEYS[table])["rollout_id"].to_list()
         self.row_of = {rollout_id: row for row, rollout_id in enumerate(self.ids)}
         with verified(path) as file:
@@ -28,15 +26,16 @@ class RowReader:
             sizes = [file.metadata.row_group(group).num_rows for group in groups]
         self.starts = np.cumsum([0, *sizes])
 
-    def read(self, ids: Iterable[str]) -> list[dict[str, Any]]:
-        """The rows with these ids (see `to_rows`), in the order of the table. Ids that it does not
-        have are left out, and none comes twice.
+    def read(self, ids: Iterable[str], columns: Sequence[str] | None = None) -> list[Any]:
+        """The rows with these ids (see `to_rows`), in the order of the table: all columns, or some.
+        Ids that it does not have are left out, and none comes twice.
         """
+        names = None if columns is None else list(columns)
         wanted = sorted({self.row_of[name] for name in ids if name in self.row_of})
-        found: list[dict[str, Any]] = []
+        found: list[Any] = []
         with verified(self.path) as file:
             for group, members in groupby(wanted, self._group):
-                rows = file.read_row_group(group, self.columns)
+                rows = file.read_row_group(group, names)
                 places = np.array(list(members)) - self.starts[group]
                 found += to_rows(rows if len(places) == len(rows) else rows.take(places))
         return found
