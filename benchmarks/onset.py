@@ -52,7 +52,8 @@ def error_tokens(spans_T2: Any, response: str, span: Span) -> tuple[int, int]:
 def wrong_rows(paths: Paths, iteration: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Pairs of score row and rollout of the wrong responses whose tokens are all scored."""
     scores = read_table("scores", paths.table("scores", iteration)).filter(kind="wrong")
-    pairs = join_rows(scores, read_table("rollouts", paths.table("rollouts", iteration)))
+    rollouts = read_table("rollouts", paths.table("rollouts", iteration))
+    pairs = join_rows(scores.iter_rows(named=True), rollouts.iter_rows(named=True))
     whole = [(s, r) for s, r in pairs if len(s["divergence"]) == len(r["response_ids"])]
     if not whole:
         raise RosdError("no wrong response is scored whole: set align.mask all, align, score.")

@@ -4,16 +4,18 @@ in  data/problems.parquet, rollouts and reflections of the iteration, tokenizer 
 out iterations/<iteration>/alignments.parquet (table alignments), metrics/align-<iteration>.json
 """
 
-from rosd_core.align.eligibility import AlignSettings, groups_of
-from rosd_core.align.metrics import alignment_metrics
+from rosd_core.align.eligibility import AlignSettings
+from rosd_core.align.inputs import AlignInput, align_inputs
+from rosd_core.align.metrics import AlignmentCounts
 from rosd_core.align.rows import align_row
 from rosd_core.align.token_spans import TokenMap
 from rosd_core.config.params import Params
 from rosd_core.pocket.oracle import known_errors
 from rosd_core.tables.atomic import write_json
-from rosd_core.tables.io import join_rows, read_table, write_table
+from rosd_core.tables.io import read_table, to_arrow
 from rosd_core.tables.publish import publishing
-from rosd_core.tables.references import check_reflections, check_rollouts
+from rosd_core.tables.row_types import AlignmentRow
+from rosd_core.tables.writer import table_writer
 from stages.origin import origin_of
 from stages.paths import Paths, start_of
 
@@ -23,29 +25,26 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     start = paths.model_folder(start_of(params, iteration))
     origin = origin_of(params, paths, "align", iteration)
     problems = read_table("problems", paths.problems)
-    rollouts = read_table("rollouts", paths.table("rollouts", iteration))
-    reflections = read_table("reflections", paths.table("reflections", iteration))
-    check_rollouts(rollouts, problems, paths.table("rollouts", iteration))
-    check_reflections(reflections, rollouts, paths.table("reflections", iteration))
     token_map = TokenMap.of_folder(start)
     settings = AlignSettings(**params.align.values_for(AlignSettings))
-    groups = groups_of(problems, rollouts)
-    response = dict(rollouts.select("rollout_id", "response").iter_rows())
-    rows = [
-        align_row(
-            reflection,
-            rollout,
-            response.get(reflection["peer_id"]),
-            token_map.spans(rollout["response_ids"], rollout["response"]),
-            groups[rollout["rollout_id"]],
-            settings,
-        )
-        for reflection, rollout in join_rows(reflections, rollouts)
-    ]
-    metrics = alignment_metrics(rows, known_errors(problems.to_dicts(), rollouts.to_dicts()))
+    counts, by_id = AlignmentCounts(), {p["problem_id"]: p for p in problems.to_dicts()}
+    rollouts, reflections = (paths.table(t, iteration) for t in ("rollouts", "reflections"))
+    batches = align_inputs(problems, rollouts, reflections, settings.reads_peer)
     with publishing(paths.root, origin) as together:
-        write_table("alignments", rows, paths.table("alignments", iteration), together)
-        write_json(paths.metrics("align", iteration), metrics, together)
+        table = paths.table("alignments", iteration)
+        with table_writer("alignments", table, together) as writer:
+            for batch in batches:
+                rows = [row_of(i, token_map, settings) for i in batch]
+                asked = {i.rollout["problem_id"]: by_id[i.rollout["problem_id"]] for i in batch}
+                counts.add(rows, known_errors(asked.values(), (i.rollout for i in batch)))
+                writer.add(to_arrow("alignments", rows))
+        write_json(paths.metrics("align", iteration), counts.metrics(), together)
+
+
+def row_of(i: AlignInput, token_map: TokenMap, settings: AlignSettings) -> AlignmentRow:
+    """The row of an input."""
+    spans_T2 = token_map.spans(i.rollout["response_ids"], i.rollout["response"])
+    return align_row(i.reflection, i.rollout, i.peer, spans_T2, i.group, settings)
 
 
 if __name__ == "__main__":

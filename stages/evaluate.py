@@ -10,7 +10,7 @@ from functools import partial
 from rosd_core.config.params import Params
 from rosd_core.errors import RosdError
 from rosd_core.evaluate.rows import evaluation_rows
-from rosd_core.evaluate.stats import mean_at_k, sample_metrics
+from rosd_core.evaluate.stats import COLUMNS, mean_at_k, sample_metrics
 from rosd_core.prompts.fit import PromptBuilder
 from rosd_core.prompts.templates import Prompts
 from rosd_core.rollout.metrics import shortened_prompts
@@ -47,7 +47,7 @@ def run(params: Params, paths: Paths, model: str) -> None:
         written = write_shards(
             "evaluation", table, problems, size, opened, where, made_of, together
         )
-        samples = read_table("evaluation", written)
+        samples = read_table("evaluation", written, COLUMNS)
         means = mean_at_k(samples, p.confidence, p.bootstrap_resamples, p.seed).to_dicts()
         more = sample_metrics(samples)
         metrics = {

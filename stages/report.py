@@ -11,7 +11,7 @@ import sys
 import polars as pl
 
 from rosd_core.config.params import Params
-from rosd_core.evaluate.stats import mean_at_k
+from rosd_core.evaluate.stats import COLUMNS, mean_at_k
 from rosd_core.report.accuracy import accuracy_table, loss_curve, summary
 from rosd_core.tables.atomic import replacing, write_json
 from rosd_core.tables.io import read_csv, read_table, write_csv
@@ -26,7 +26,7 @@ def run(params: Params, paths: Paths) -> None:
     may still exist.
     """
     keys, p, origin = ["base", *params.loop], params.evaluate, report_origin(params, paths)
-    samples = pl.concat(read_table("evaluation", paths.evaluation(key)) for key in keys)
+    samples = pl.concat(read_table("evaluation", paths.evaluation(key), COLUMNS) for key in keys)
     accuracy = mean_at_k(samples, p.confidence, p.bootstrap_resamples, p.seed)
     curves = {key: read_csv(paths.curve(key)) for key in params.loop}
     losses, trained = loss_curve(curves), params.prepare.trained()

@@ -17,12 +17,13 @@ from rosd_core.models.pointer import read_pointer
 from rosd_core.report.page.charts import accuracy_points, training_charts
 from rosd_core.report.page.choose import choose_problems
 from rosd_core.report.page.methods import study_chart
-from rosd_core.report.page.outcomes import COLUMNS, outcomes, worth_a_look
+from rosd_core.report.page.outcomes import read_outcomes, worth_a_look
 from rosd_core.report.page.page import Content, render
 from rosd_core.report.page.payload import Page
 from rosd_core.report.paired import over_seeds
 from rosd_core.report.quantities import STAGES
 from rosd_core.tables.io import read_rows, read_table
+from rosd_core.tables.parquet import frames
 from stages.consistent import consistent_tables
 from stages.origin import trained_otherwise
 from stages.paths import Paths, start_of
@@ -123,8 +124,8 @@ def _outcomes(
         if (told := trained_otherwise(params, paths, iteration)) and "scores" in names:
             notes.append(told)
         if names:
-            read = {t: read_table(t, paths.table(t, iteration), COLUMNS[t]) for t in names}
-            rows[iteration] = outcomes(read).with_columns(worth=worth_a_look())
+            found = read_outcomes({table: paths.table(table, iteration) for table in names})
+            rows[iteration] = found.with_columns(worth=worth_a_look())
             tables[iteration] = names
     return rows, tables, notes
 
@@ -160,9 +161,10 @@ def _chosen(
 def _characters(paths: Paths, iteration: str, table: str) -> pl.DataFrame:
     """How many bytes the texts of each rollout have in a table."""
     names = TEXTS[table]
-    frame = read_table(table, paths.table(table, iteration), ["rollout_id", *names])
+    parts = frames(paths.table(table, iteration), ["rollout_id", *names])
     lengths = [pl.col(name).str.len_bytes().fill_null(0).cast(pl.Int64) for name in names]
-    return frame.select("rollout_id", characters=pl.sum_horizontal(lengths))
+    size = pl.sum_horizontal(lengths)
+    return pl.concat(part.select("rollout_id", characters=size) for part in parts)
 
 
 def _with_texts(

@@ -11,7 +11,7 @@ import polars as pl
 from rosd_core.align.token_spans import TokenMap
 from rosd_core.config.params import Params
 from rosd_core.errors import RosdError
-from rosd_core.report.page.outcomes import COLUMNS, outcomes, worth_a_look
+from rosd_core.report.page.outcomes import read_outcomes, worth_a_look
 from rosd_core.show.group import GroupSheet
 from rosd_core.show.rollout import Sheet
 from rosd_core.tables.io import check_schema, read_rows, read_table
@@ -86,10 +86,8 @@ def example(params: Params, paths: Paths) -> str | None:
         names, _ = consistent_tables(params, paths, key)
         if "scores" not in names:
             continue
-        read = {
-            table: read_table(table, paths.table(table, key), COLUMNS[table]) for table in names
-        }
-        rows = outcomes(read).filter(pl.col("reason").is_null())
+        rows = read_outcomes({table: paths.table(table, key) for table in names})
+        rows = rows.filter(pl.col("reason").is_null())
         best = rows.with_columns(worth=worth_a_look()).sort(
             "worth", descending=True, nulls_last=True, maintain_order=True
         )

@@ -34,6 +34,11 @@ class AlignSettings:
         """What happens to a wrong response whose first quote is not known."""
         return "divergence" if self.mask == "quote_or_divergence" else self.quote_not_found
 
+    @property
+    def reads_peer(self) -> bool:
+        """Whether a row depends on its peer's response."""
+        return self.fallback == "from_first_difference"
+
 
 def groups_of(problems: pl.DataFrame, rollouts: pl.DataFrame) -> dict[str, Group]:
     """The group facts of every rollout, by rollout_id."""

@@ -1,4 +1,4 @@
-"""The supervised mask: from the characters of the errors to the indices of the supervised tokens.
+"""The supervised mask: from the characters of the errors to the supervised tokens.
 
 The prefix before the first error is never trained on. `align.spans` chooses:
 
@@ -44,22 +44,31 @@ def end_of_step(response: str, char: int) -> int:
     return len(response) if end < 0 else end
 
 
-def _first_to_end(errors: Sequence[Span], response: str, spans_T2: np.ndarray) -> list[int]:
+def _between(spans_T2: np.ndarray, first: int, end: int) -> np.ndarray:
+    """The mask of the tokens [first, end), (T,)."""
+    place_T = np.arange(len(spans_T2))
+    return (place_T >= first) & (place_T < end)
+
+
+def _first_to_end(errors: Sequence[Span], response: str, spans_T2: np.ndarray) -> np.ndarray:
     first, _ = token_range(spans_T2, (errors[0][0], len(response)))
-    return list(range(first, len(spans_T2)))
+    return _between(spans_T2, first, len(spans_T2))
 
 
-def _spans(errors: Sequence[Span], response: str, spans_T2: np.ndarray) -> list[int]:
-    return sorted({t for span in errors for t in range(*token_range(spans_T2, span))})
+def _spans(errors: Sequence[Span], response: str, spans_T2: np.ndarray) -> np.ndarray:
+    ranges = [_between(spans_T2, *token_range(spans_T2, span)) for span in errors]
+    return np.logical_or.reduce(ranges)
 
 
-def _first_to_end_of_step(errors: Sequence[Span], response: str, spans_T2: np.ndarray) -> list[int]:
+def _first_to_end_of_step(
+    errors: Sequence[Span], response: str, spans_T2: np.ndarray
+) -> np.ndarray:
     start = errors[0][0]
-    return list(range(*token_range(spans_T2, (start, end_of_step(response, start)))))
+    return _between(spans_T2, *token_range(spans_T2, (start, end_of_step(response, start))))
 
 
-# name -> (errors in order of their start, response, characters of its tokens) -> token indices
-SPANS: dict[str, Callable[[Sequence[Span], str, np.ndarray], list[int]]] = {
+# name -> (errors in order of their start, response, characters of its tokens) -> mask of tokens
+SPANS: dict[str, Callable[[Sequence[Span], str, np.ndarray], np.ndarray]] = {
     "first_to_end": _first_to_end,
     "spans": _spans,
     "first_to_end_of_step": _first_to_end_of_step,
@@ -68,26 +77,27 @@ SPANS: dict[str, Callable[[Sequence[Span], str, np.ndarray], list[int]]] = {
 
 def supervised_tokens(
     errors: Sequence[Span], response: str, spans_T2: np.ndarray, spans: str
-) -> list[int]:
-    """Ascending indices of the supervised tokens, given the characters of the errors in any order
-    and a key of `SPANS`.
+) -> np.ndarray:
+    """The mask of the supervised tokens, (T,), given the characters of the errors in any order and
+    a key of `SPANS`.
     """
     return SPANS[spans](sorted(errors), response, spans_T2)
 
 
 def skipped_tokens(
     response: str, spans_T2: np.ndarray, skip_thinking: bool, skip_first: int
-) -> set[int]:
-    """Tokens that are supervised in no case: the first `skip_first`, and with `skip_thinking` those
-    of thinking blocks and of the white space that follows each. A token that holds the end of a
-    block and more belongs to the block; where all is thinking, so does the end token.
+) -> np.ndarray:
+    """The mask of tokens that are supervised in no case, (T,): the first `skip_first`, and with
+    `skip_thinking` those of thinking blocks and of the white space that follows each. A token that
+    holds the end of a block and more belongs to the block; where all is thinking, so does the end
+    token.
     """
-    skipped = set(range(min(skip_first, len(spans_T2))))
+    skipped_T = _between(spans_T2, 0, skip_first)
     for start, end in thinking_spans(response) if skip_thinking else ():
         end += len(response[end:]) - len(response[end:].lstrip())
         first, last = token_range(spans_T2, (start, end))
-        skipped |= set(range(first, len(spans_T2) if end == len(response) else last))
-    return skipped
+        skipped_T |= _between(spans_T2, first, len(spans_T2) if end == len(response) else last)
+    return skipped_T
 
 
 def first_difference(response: str, peer: str) -> int:
@@ -98,8 +108,9 @@ def first_difference(response: str, peer: str) -> int:
 
 def fallback_tokens(
     quote_not_found: str, response: str, peer: str | None, spans_T2: np.ndarray
-) -> list[int] | None:
-    """The supervised tokens of a wrong response none of whose quotes was found, None to drop it.
+) -> np.ndarray | None:
+    """The mask of the supervised tokens, (T,), of a wrong response none of whose quotes was found;
+    None to drop it.
 
     `whole`: all of them. `divergence`: all of them, until score finds the onset.
     `from_first_difference`: from where the response departs from the correct response `peer` of its
@@ -107,9 +118,9 @@ def fallback_tokens(
     """
     count = len(spans_T2)
     if quote_not_found in ("whole", "divergence"):
-        return list(range(count))
+        return _between(spans_T2, 0, count)
     if quote_not_found == "from_first_difference" and peer is not None:
         start = first_difference(response, peer)
         first, _ = token_range(spans_T2, (start, len(response)))
-        return list(range(max(0, min(first, count - 1)), count))
+        return _between(spans_T2, max(0, min(first, count - 1)), count)
     return None

@@ -1,58 +1,80 @@
-"""Counts and shares of an alignment table."""
+"""Counts and shares of an alignment table, from rows as they come."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from rosd_core.align.fold import Span
 from rosd_core.align.rows import error_spans
 from rosd_core.tables.row_types import AlignmentRow
 
 MATCHES = ("exact", "normalised", "ellipsis", "fuzzy", "head", "none")
+COUNTED = (
+    "rollouts", "supervised", "first_quote_not_found", "skipped_no_success", "wrong_reflected",
+    "quotes", *(f"quote_{match}" for match in MATCHES), "quotes_cut",
+)  # fmt: skip
 
 
-def alignment_metrics(
-    rows: Sequence[AlignmentRow], true_errors: Mapping[str, Span]
-) -> dict[str, float | None]:
-    """Metrics of the stage; a share of nothing is None. `true_errors` holds the span of the first
-    error of wrong rollouts where the world knows it; `quote_true_share` is the share of these whose
-    earliest quote is exactly that.
-    """
-    supervised = [r for r in rows if r["status"] == "supervised"]
-    wrong = [r for r in rows if r["kind"] == "wrong" and r["skip_reason"] != "no_success"]
-    first = {r["rollout_id"]: min(error_spans(r), default=None) for r in wrong}
-    known = [r["rollout_id"] for r in wrong if r["rollout_id"] in true_errors]
-    starts = [
-        (r["first_token"] or 0) / r["response_tokens"] for r in supervised if r["policy"] == "quote"
-    ]
-    tokens = sum(r["response_tokens"] for r in rows)
-    return {
-        "rollouts": len(rows),
-        "supervised": len(supervised),
-        "first_quote_not_found": sum(first_quote_lost(r) for r in wrong),
-        "skipped_no_success": sum(r["skip_reason"] == "no_success" for r in rows),
-        "wrong_reflected": len(wrong),
-        **_quote_metrics(wrong),
-        "quote_found_share": _share(sum(span is not None for span in first.values()), len(wrong)),
-        "quote_true_share": _share(sum(first[i] == true_errors[i] for i in known), len(known)),
-        "mean_start": _share(sum(starts), len(starts)),
-        "supervised_token_share": _share(sum(len(r["positions"]) for r in supervised), tokens),
-    }
+class AlignmentCounts:
+    """What the metrics need of the rows that were added."""
+
+    def __init__(self) -> None:
+        self.count: Counter[str] = Counter()
+        self.starts: list[float] = []
+
+    def add(self, rows: Iterable[AlignmentRow], true_errors: Mapping[str, Span]) -> None:
+        """Count rows. `true_errors` holds the span of the first error of wrong ones where the world
+        knows it.
+        """
+        for row in rows:
+            self._add(row)
+            if row["kind"] == "wrong" and row["skip_reason"] != "no_success":
+                self._add_wrong(row, true_errors)
+
+    def _add(self, row: AlignmentRow) -> None:
+        count = self.count
+        count["rollouts"] += 1
+        count["tokens"] += row["response_tokens"]
+        count["skipped_no_success"] += row["skip_reason"] == "no_success"
+        if row["status"] == "supervised":
+            count["supervised"] += 1
+            count["supervised_tokens"] += len(row["positions"])
+            if row["policy"] == "quote":
+                self.starts.append((row["first_token"] or 0) / row["response_tokens"])
+
+    def _add_wrong(self, row: AlignmentRow, true_errors: Mapping[str, Span]) -> None:
+        count, first = self.count, min(error_spans(row), default=None)
+        count["wrong_reflected"] += 1
+        count["first_quote_not_found"] += first_quote_lost(row)
+        count["quote_found"] += first is not None
+        count["quotes_cut"] += row["quotes_cut"]
+        for quote in row["quotes"] or []:
+            count["quotes"] += 1
+            count[f"quote_{quote['match']}"] += 1
+            count["ambiguous"] += quote["match"] != "none" and quote["candidates"] > 1
+        if row["rollout_id"] in true_errors:
+            count["known"] += 1
+            count["true"] += first == true_errors[row["rollout_id"]]
+
+    def metrics(self) -> dict[str, float | None]:
+        """Metrics of the stage; a share of nothing is None. `quote_true_share` is the share of the
+        rows with a known error whose earliest quote is exactly that.
+        """
+        count = self.count
+        found = count["quotes"] - count["quote_none"]
+        return {
+            **{name: count[name] for name in COUNTED},
+            "quote_ambiguous_share": _share(count["ambiguous"], found),
+            "quote_found_share": _share(count["quote_found"], count["wrong_reflected"]),
+            "quote_true_share": _share(count["true"], count["known"]),
+            "mean_start": _share(sum(self.starts), len(self.starts)),
+            "supervised_token_share": _share(count["supervised_tokens"], count["tokens"]),
+        }
 
 
 def first_quote_lost(row: AlignmentRow) -> bool:
     """Whether a later quote was found but the first one, with which the error begins, was not."""
     matches = [quote["match"] for quote in row["quotes"] or []]
     return matches[:1] == ["none"] and set(matches) != {"none"}
-
-
-def _quote_metrics(wrong: Sequence[AlignmentRow]) -> dict[str, float | None]:
-    quotes = [q for r in wrong for q in r["quotes"] or []]
-    found = [q for q in quotes if q["match"] != "none"]
-    return {
-        "quotes": len(quotes),
-        **{f"quote_{match}": sum(q["match"] == match for q in quotes) for match in MATCHES},
-        "quotes_cut": sum(r["quotes_cut"] for r in wrong),
-        "quote_ambiguous_share": _share(sum(q["candidates"] > 1 for q in found), len(found)),
-    }
 
 
 def _share(part: float, whole: int) -> float | None:

@@ -3,7 +3,7 @@
 Dimension names: T token of the response.
 """
 
-from collections.abc import Sequence
+from array import array
 
 import numpy as np
 
@@ -30,8 +30,8 @@ def align_row(
     group: Group,
     settings: AlignSettings,
 ) -> AlignmentRow:
-    """One row of `alignments`. `peer` is the correct response that the reflector saw, `spans_T2`
-    the characters of each token.
+    """One row of `alignments`. `peer` is the correct response that the reflector saw, which only
+    settings that read it (`reads_peer`) need, `spans_T2` the characters of each token.
 
     Correct rollouts are supervised everywhere, and so are wrong ones with `mask: all`, and with
     `mask: divergence` until score finds where the teacher first disagrees. A wrong one with `mask:
@@ -46,12 +46,12 @@ def align_row(
     context, reason = eligibility(reflection, group, settings)
     if context is None:
         return _skip(row, reason)
-    skipped = skipped_tokens(
+    skipped_T = skipped_tokens(
         rollout["response"], spans_T2, settings.skip_thinking, settings.skip_first
     )
     whole, placed = _whole(reflection, settings), needs_place(context, reflection)
     if whole and not placed:
-        return _supervise(row, context, range(len(spans_T2)), skipped, whole)
+        return _supervise(row, context, ~skipped_T, whole)
     if not reflection["quotes"] and (placed or settings.fallback != "divergence"):
         return _skip(row, reflection["skip_reason"] or reflection["status"])
     quotes, cut = find_quotes(reflection, rollout["response"], settings.fuzzy_threshold)
@@ -61,14 +61,14 @@ def align_row(
     if placed and not found:
         return _skip(row, "first_quote_not_found" if errors else "quote_not_found")
     if whole:
-        return _supervise(row, context, range(len(spans_T2)), skipped, whole)
+        return _supervise(row, context, ~skipped_T, whole)
     if errors and (found or settings.spans == "spans"):
-        tokens = supervised_tokens(errors, rollout["response"], spans_T2, settings.spans)
-        return _supervise(row, context, tokens, skipped, "quote")
-    fallback = fallback_tokens(settings.fallback, rollout["response"], peer, spans_T2)
-    if fallback is None:
+        error_T = supervised_tokens(errors, rollout["response"], spans_T2, settings.spans)
+        return _supervise(row, context, error_T & ~skipped_T, "quote")
+    fallback_T = fallback_tokens(settings.fallback, rollout["response"], peer, spans_T2)
+    if fallback_T is None:
         return _skip(row, "first_quote_not_found" if errors else "quote_not_found")
-    return _supervise(row, context, fallback, skipped, settings.fallback)
+    return _supervise(row, context, fallback_T & ~skipped_T, settings.fallback)
 
 
 def _whole(reflection: ReflectionRow, settings: AlignSettings) -> str | None:
@@ -104,10 +104,8 @@ def _skip(row: AlignmentRow, reason: str | None) -> AlignmentRow:
     return row
 
 
-def _supervise(
-    row: AlignmentRow, context: str, tokens: Sequence[int], skipped: set[int], policy: str
-) -> AlignmentRow:
-    positions = [token for token in tokens if token not in skipped]
+def _supervise(row: AlignmentRow, context: str, chosen_T: np.ndarray, policy: str) -> AlignmentRow:
+    positions = array("i", np.flatnonzero(chosen_T).astype(np.intc).tobytes())
     if not positions:
         return _skip(row, "no_token")
     row["teacher_context"], row["status"] = context, "supervised"

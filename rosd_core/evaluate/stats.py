@@ -7,6 +7,12 @@ import polars as pl
 
 from rosd_core.resampling import bootstrap_interval
 
+# of the table evaluation, as far as this module reads it: not the responses
+COLUMNS = [
+    "iteration", "problem_id", "domain", "shortened", "parsed_answer", "success",
+    "response_tokens", "finish_reason",
+]  # fmt: skip
+
 
 def mean_at_k(samples: pl.DataFrame, confidence: float, resamples: int, seed: int) -> pl.DataFrame:
     """Accuracy per iteration and domain: columns iteration, domain, mean, low, high, problems,

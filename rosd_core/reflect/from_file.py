@@ -9,24 +9,25 @@ The table (JSON lines, CSV or Parquet) has the columns
 | idea | the corrective idea; why it is right, for correct responses |
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from rosd_core.errors import RosdError
 from rosd_core.reflect.parse import first_quotes, format_reflection
-from rosd_core.reflect.rows import new_row
+from rosd_core.reflect.rows import Peer, new_row
 from rosd_core.tables.row_types import ReflectionRow
 
 COLUMNS = ("rollout_id", "response", "quote", "idea")
 
 
 def rows_of_file(
-    written: pl.DataFrame, file: str, peers: pl.DataFrame, rollouts: pl.DataFrame
+    written: pl.DataFrame, file: str, peers: Sequence[Peer], responses: Mapping[str, bytes]
 ) -> list[ReflectionRow]:
-    """One row per rollout, in the order of `peers` (what `choose_peers` returned). Rollouts that
-    the table does not have are skipped as `not_in_file`.
+    """One row per rollout, in the order of `peers`. Rollouts that the table does not have are
+    skipped as `not_in_file`. `responses` are the `text_hashes` of the rollouts.
 
     Raises RosdError, naming the file and the row, for a
     missing column, an unknown or repeated rollout and a response that is another text now.
@@ -35,23 +36,32 @@ def rows_of_file(
         raise RosdError(
             f"{file}: the column {missing[0]} is missing; needed are: {', '.join(COLUMNS)}."
         )
-    response = dict(rollouts.select("rollout_id", "response").iter_rows())
     by_id: dict[str, dict[str, Any]] = {}
     for number, row in enumerate(written.select(COLUMNS).iter_rows(named=True)):
         rollout_id = row["rollout_id"]
-        _refuse_other_rollouts(f"{file}: row {number}", rollout_id, row, response)
+        _refuse_other_rollouts(f"{file}: row {number}", rollout_id, row, responses)
         if rollout_id in by_id:
             raise RosdError(f"{file}: row {number}: rollout {rollout_id} is there twice.")
-        by_id[rollout_id] = row
-    return [_row(peer, by_id.get(peer["rollout_id"])) for peer in peers.iter_rows(named=True)]
+        by_id[rollout_id] = {name: row[name] for name in ("quote", "idea")}
+    return [_row(peer, by_id.get(peer["rollout_id"])) for peer in peers]
+
+
+def text_hashes(rows: Iterable[tuple[str, str]]) -> dict[str, bytes]:
+    """A hash of each text, by its name: enough to see whether it is another one."""
+    return {name: _text_hash(text) for name, text in rows}
+
+
+def _text_hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def _refuse_other_rollouts(
-    place: str, rollout_id: str, row: Mapping[str, Any], response: Mapping[str, str]
+    place: str, rollout_id: str, row: Mapping[str, Any], responses: Mapping[str, bytes]
 ) -> None:
-    if rollout_id not in response:
+    if rollout_id not in responses:
         raise RosdError(f"{place}: there is no rollout {rollout_id!r} in this iteration.")
-    if row["response"] != response[rollout_id]:
+    text = row["response"]
+    if not isinstance(text, str) or _text_hash(text) != responses[rollout_id]:
         raise RosdError(
             f"{place}: the response of {rollout_id} is not the one in rollouts.parquet; the file "
             "was written for other rollouts."

@@ -1,12 +1,25 @@
 """Which rollouts are reflected on, each beside which peer."""
 
+from pathlib import Path
+
 import polars as pl
 
 from rosd_core.seeds import row_seed
+from rosd_core.tables.io import read_table
+from rosd_core.tables.parquet import frames
+
+
+def read_candidates(rollouts: Path) -> pl.DataFrame:
+    """What `choose_peers` needs of the table `rollouts`; memory holds no token."""
+    known = read_table("rollouts", rollouts, ["rollout_id", "problem_id", "success"])
+    size = pl.col("response_ids").list.len()
+    tokens = pl.concat(part.select(size) for part in frames(rollouts, ["response_ids"]))
+    return known.with_columns(response_tokens=tokens["response_ids"])
 
 
 def choose_peers(rollouts: pl.DataFrame, seed: int, enabled: bool, peer: str) -> pl.DataFrame:
-    """Kind (wrong or correct), peer and skip reason of every rollout.
+    """Kind (wrong or correct), peer and skip reason of every rollout, from columns rollout_id,
+    problem_id, success and, for `shortest`, response_tokens.
 
     The peer is a correct rollout of the same group, never the rollout itself: drawn by a seed of
     its own, so that one peer does not serve the whole group (`random`), or the one of fewest tokens
@@ -14,7 +27,7 @@ def choose_peers(rollouts: pl.DataFrame, seed: int, enabled: bool, peer: str) ->
     is no correct solution to show to the reflector.
     """
     shortest = peer == "shortest"
-    order = [pl.col("response_ids").list.len()] * shortest + [pl.col("rollout_id")]
+    order = [pl.col("response_tokens")] * shortest + [pl.col("rollout_id")]
     correct = (
         rollouts.filter("success")
         .group_by("problem_id")

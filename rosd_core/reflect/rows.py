@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import polars as pl
-
-from rosd_core.errors import RosdError
 from rosd_core.prompts.fit import FittedPrompt, PromptBuilder
 from rosd_core.prompts.thinking import without_thinking
 from rosd_core.reflect.contract import Contract
@@ -13,12 +11,17 @@ from rosd_core.reflect.parse import Reflection
 from rosd_core.reflect.reflector import Question, Reflector
 from rosd_core.sampling.engine import Decoding
 from rosd_core.seeds import row_seed
+from rosd_core.tables.lookup import RowReader
 from rosd_core.tables.row_types import ReflectionRow
+
+Peer = Mapping[str, Any]  # a row that `choose_peers` returned
 
 
 @dataclass(frozen=True)
 class ReflectionTask:
-    """A rollout with its peer, and what the reflector reads (None where it is skipped)."""
+    """A rollout with its peer, its response, and what the reflector reads (the last two: empty and
+    None where it is skipped).
+    """
 
     rollout_id: str
     problem_id: str
@@ -29,31 +32,45 @@ class ReflectionTask:
     prompt: FittedPrompt | None
 
 
-def reflection_tasks(
-    problems: pl.DataFrame, rollouts: pl.DataFrame, peers: pl.DataFrame, builder: PromptBuilder
-) -> list[ReflectionTask]:
-    """One task per rollout, in the order of the rollouts; `peers` is what `choose_peers` returned.
-
-    Raises RosdError for a rollout of a problem that the problems table does not hold.
+@dataclass(frozen=True)
+class TaskReader:
+    """Makes tasks of the rows that `choose_peers` returned, when their shard is worked on: only
+    then are responses read and prompts built. `problems` are by their ids.
     """
-    by_id = {problem["problem_id"]: problem for problem in problems.iter_rows(named=True)}
-    response = dict(rollouts.select("rollout_id", "response").iter_rows())
+
+    problems: Mapping[str, Mapping[str, Any]]
+    rollouts: RowReader
+    builder: PromptBuilder
+
+    def read(self, peers: Sequence[Peer]) -> list[ReflectionTask]:
+        """One task per row, in their order."""
+        asked = [row for row in peers if row["skip_reason"] is None]
+        ids = [row[name] for row in asked for name in ("rollout_id", "peer_id")]
+        found = self.rollouts.read(ids, ["rollout_id", "response"])
+        response = {row["rollout_id"]: row["response"] for row in found}
+        return reflection_tasks(self.problems, response, peers, self.builder)
+
+
+def reflection_tasks(
+    problems: Mapping[str, Mapping[str, Any]],
+    response: Mapping[str, str],
+    peers: Sequence[Peer],
+    builder: PromptBuilder,
+) -> list[ReflectionTask]:
+    """One task per row of `peers`, in their order. `response` holds the responses of those that are
+    not skipped and of their peers.
+    """
     tasks = []
-    for row in peers.iter_rows(named=True):
-        rollout_id, problem = row["rollout_id"], by_id.get(row["problem_id"])
-        if problem is None:
-            raise RosdError(
-                f"rollout {rollout_id}: problem {row['problem_id']} is not in the problems table."
-            )
-        prompt = None
+    for row in peers:
+        own, prompt = response.get(row["rollout_id"], ""), None
         if row["skip_reason"] is None:
-            prompt = _prompt(row, problem, response, builder)
-        tasks.append(ReflectionTask(**row, response=response[rollout_id], prompt=prompt))
+            prompt = _prompt(row, problems[row["problem_id"]], response, builder)
+        tasks.append(ReflectionTask(**row, response=own, prompt=prompt))
     return tasks
 
 
 def _prompt(
-    row: dict, problem: dict, response: Mapping[str, str], builder: PromptBuilder
+    row: Peer, problem: Mapping[str, Any], response: Mapping[str, str], builder: PromptBuilder
 ) -> FittedPrompt:
     """The reflector's prompt: a wrong response beside its peer (without one, beside the data's
     solution: see `no_success`), or a correct one alone.

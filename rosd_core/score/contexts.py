@@ -80,6 +80,7 @@ def _critique(row: KnownRow, prompts: Prompts) -> Choice:
     return prompts.with_critique, {"critique": text}
 
 
+READS_PEER = ("peer", "feedback_peer")
 CONTEXTS: dict[str, Callable[[KnownRow, Prompts], Choice]] = {
     "idea": _idea,
     "peer": _peer,

@@ -26,7 +26,7 @@ from rosd_core.losses.head import Head, mixed_head
 from rosd_core.prompts.thinking import without_thinking
 from rosd_core.score.inputs import InputReader
 from rosd_core.seeds import row_seed
-from rosd_core.tables.io import read_rows, read_table
+from rosd_core.tables.io import read_table
 from rosd_core.tables.row_types import ScoreInput
 
 Ids = tuple[int, ...]
@@ -86,14 +86,13 @@ def wrong_prompts(
         if others:
             pick = row_seed(seed, "contrast", row["rollout_id"]) % len(others)
             chosen[row["rollout_id"]] = others[pick]
-    table = read_rows("rollouts", reader.files["rollouts"], sorted(set(chosen.values())))
-    response = dict(table.select("rollout_id", "response").iter_rows())
-    problems = {row["problem_id"]: row for row in reader.problems.iter_rows(named=True)}
+    rows = reader.tables["rollouts"].read(chosen.values(), ["rollout_id", "response"])
+    response = {row["rollout_id"]: row["response"] for row in rows}
     build, templates, found = reader.builder.build, reader.builder.prompts, {}
     for row in inputs:
         if row["rollout_id"] not in chosen:
             continue
-        problem, name = problems[row["problem_id"]], row["rollout_id"]
+        problem, name = reader.problem[row["problem_id"]], row["rollout_id"]
         parts = {"problem": problem["prompt"], "solution": without_thinking(response[chosen[name]])}
         beside = build(templates.with_solution, name, problem["system"], **parts)
         plain = reader.plain_prompt(name, problem)

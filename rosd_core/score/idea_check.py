@@ -25,8 +25,9 @@ from rosd_core.forward.packing import PackRow, batches, sampled_tokens
 from rosd_core.losses.head import chunks
 from rosd_core.sampling.draw import token_logp
 from rosd_core.score.inputs import InputReader
-from rosd_core.tables.io import read_rows
 from rosd_core.tables.row_types import ScoreRow
+
+PEER = ["rollout_id", "problem_id", "response_ids"]
 
 
 @dataclass(frozen=True)
@@ -45,17 +46,16 @@ def read_trials(reader: InputReader, rows: Sequence[ScoreRow]) -> dict[str, Tria
         for row in rows
         if row["status"] == "scored" and row["kind"] == "wrong"
     }
-    alignments = read_rows("alignments", reader.files["alignments"], list(prompts))
-    by_idea = set(alignments.filter(teacher_context="idea")["rollout_id"])
-    reflections = read_rows("reflections", reader.files["reflections"], list(by_idea))
-    peers = dict(reflections.drop_nulls("peer_id").select("rollout_id", "peer_id").iter_rows())
-    table = read_rows("rollouts", reader.files["rollouts"], list(set(peers.values())))
-    rollouts = {row["rollout_id"]: row for row in table.iter_rows(named=True)}
-    asked = {row["problem_id"]: row for row in reader.problems.iter_rows(named=True)}
+    alignments = reader.tables["alignments"].read(prompts, ["rollout_id", "teacher_context"])
+    by_idea = [row["rollout_id"] for row in alignments if row["teacher_context"] == "idea"]
+    reflections = reader.tables["reflections"].read(by_idea, ["rollout_id", "peer_id"])
+    peers = {row["rollout_id"]: row["peer_id"] for row in reflections if row["peer_id"]}
+    found = reader.tables["rollouts"].read(peers.values(), PEER)
+    rollouts = {row["rollout_id"]: row for row in found}
     trials = {}
     for rollout_id, peer_id in peers.items():
         peer = rollouts[peer_id]
-        problem = asked[peer["problem_id"]]
+        problem = reader.problem[peer["problem_id"]]
         plain = reader.plain_prompt(rollout_id, problem)
         trials[rollout_id] = Trial(prompts[rollout_id], plain.ids, peer["response_ids"])
     return trials

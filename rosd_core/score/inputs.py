@@ -1,18 +1,22 @@
 """What the teacher reads: its prompt, and the very same response tokens as the student."""
 
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from rosd_core.errors import RosdError
 from rosd_core.prompts.fit import FittedPrompt, PromptBuilder
-from rosd_core.score.contexts import KnownRow, teacher_prompt
+from rosd_core.score.contexts import READS_PEER, KnownRow, teacher_prompt
 from rosd_core.tables.hashing import fingerprint
-from rosd_core.tables.io import join_rows, read_rows, read_table
+from rosd_core.tables.io import join_rows, read_table
+from rosd_core.tables.lookup import RowReader
 from rosd_core.tables.references import check_alignment
 from rosd_core.tables.row_types import ScoreInput
 
@@ -72,6 +76,15 @@ def refuse_other_student(rollouts: Path, student: Path) -> None:
         )
 
 
+# what is read of the tables, beside all of alignments
+ROLLOUT = ["rollout_id", "prompt_ids", "shortened", "response_ids", "response", "feedback",
+           "behaviour_logp", "student_logp"]  # fmt: skip
+REFLECTION = ["rollout_id", "idea", "peer_id"]
+PEER = ["rollout_id", "response"]
+
+Rows = Sequence[Mapping[str, Any]]
+
+
 @dataclass(frozen=True)
 class InputReader:
     """Reads rows of the tables `alignments`, `rollouts` and `reflections`, named in `files`."""
@@ -80,40 +93,55 @@ class InputReader:
     files: Mapping[str, Path]
     builder: PromptBuilder
 
+    @cached_property
+    def problem(self) -> dict[str, dict[str, Any]]:
+        """The problems by their ids."""
+        return {row["problem_id"]: row for row in self.problems.iter_rows(named=True)}
+
+    @cached_property
+    def tables(self) -> dict[str, RowReader]:
+        """A reader of each table."""
+        return {name: RowReader(name, file) for name, file in self.files.items()}
+
     def plain_prompt(self, rollout_id: str, problem: Mapping[str, Any]) -> FittedPrompt:
         """What the teacher reads of a problem without any context."""
         build, template = self.builder.build, self.builder.prompts.plain
         return build(template, rollout_id, problem["system"], problem=problem["prompt"])
 
     def read(self, ids: Sequence[str]) -> list[ScoreInput]:
-        """What the teacher reads for these rollouts."""
-        rows = {name: read_rows(name, file, ids) for name, file in self.files.items()}
-        peer_ids = rows["reflections"]["peer_id"].drop_nulls().to_list()
-        peers = read_rows("rollouts", self.files["rollouts"], peer_ids)
-        for alignment, rollout in join_rows(rows["alignments"], rows["rollouts"]):
+        """What the teacher reads for these rollouts. Memory holds their rows alone."""
+        alignments = self.tables["alignments"].read(ids)
+        rollouts = self.tables["rollouts"].read(ids, ROLLOUT)
+        reflections = self.tables["reflections"].read(ids, REFLECTION)
+        for alignment, rollout in join_rows(alignments, rollouts):
             check_alignment(alignment, rollout, self.files["alignments"])
-        return score_inputs(self.problems, **rows, peers=peers, builder=self.builder)
+        beside = {a["rollout_id"] for a in alignments if a["teacher_context"] in READS_PEER}
+        peer_ids = [r["peer_id"] for r in reflections if r["rollout_id"] in beside]
+        peers = self.tables["rollouts"].read(peer_ids, PEER)
+        return score_inputs(self.problem, alignments, rollouts, reflections, peers, self.builder)
 
 
 def score_inputs(
-    problems: pl.DataFrame,
-    alignments: pl.DataFrame,
-    rollouts: pl.DataFrame,
-    reflections: pl.DataFrame,
-    peers: pl.DataFrame,
+    problems: Mapping[str, Mapping[str, Any]],
+    alignments: Rows,
+    rollouts: Rows,
+    reflections: Rows,
+    peers: Rows,
     builder: PromptBuilder,
 ) -> list[ScoreInput]:
-    """One input per supervised alignment. `peers` are the rollouts that serve as demonstrations."""
-    by_id = {problem["problem_id"]: problem for problem in problems.iter_rows(named=True)}
-    reflected = {row["rollout_id"]: row for row in reflections.iter_rows(named=True)}
-    response = dict(peers.select("rollout_id", "response").iter_rows())
+    """One input per supervised alignment. `problems` are by their ids; `peers` hold the responses
+    that serve as demonstrations.
+    """
+    reflected = {row["rollout_id"]: row for row in reflections}
+    response = {row["rollout_id"]: row["response"] for row in peers}
+    supervised = [row for row in alignments if row["status"] == "supervised"]
     inputs: list[ScoreInput] = []
-    for alignment, rollout in join_rows(alignments.filter(status="supervised"), rollouts):
+    for alignment, rollout in join_rows(supervised, rollouts):
         reflection = reflected[alignment["rollout_id"]]
         peer = response.get(reflection["peer_id"])
-        problem, positions = by_id[alignment["problem_id"]], alignment["positions"]
+        problem, positions = problems[alignment["problem_id"]], alignment["positions"]
         known = KnownRow(alignment, rollout, reflection, problem, peer)
-        prompt = teacher_prompt(known, builder)
+        prompt, at = teacher_prompt(known, builder), np.asarray(positions, dtype=np.intp)
         inputs.append(
             {
                 "rollout_id": alignment["rollout_id"],
@@ -121,13 +149,13 @@ def score_inputs(
                 "kind": alignment["kind"],
                 "policy": alignment["policy"],
                 "prompt_ids": rollout["prompt_ids"],
-                "teacher_prompt_ids": prompt.ids,
+                "teacher_prompt_ids": array("i", prompt.ids),
                 "shortened": prompt.shortened,
                 "response_ids": rollout["response_ids"],
                 "positions": positions,
                 "weight": alignment["weight"],
-                "behaviour_logp": [rollout["behaviour_logp"][t] for t in positions],
-                "student_logp": [rollout["student_logp"][t] for t in positions],
+                "behaviour_logp": np.asarray(rollout["behaviour_logp"], np.float32)[at],
+                "student_logp": np.asarray(rollout["student_logp"], np.float32)[at],
             }
         )
     return inputs

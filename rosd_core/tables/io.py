@@ -2,25 +2,26 @@
 its name only when it is whole.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rosd_core.errors import RosdError
 from rosd_core.tables.atomic import Publication, replacing
 from rosd_core.tables.finite import refuse_bad_numbers
 from rosd_core.tables.keys import KEYS, refuse_duplicates
-from rosd_core.tables.origin import Origin, with_origin
-from rosd_core.tables.parquet import as_frame, read_frame, read_where, verified
+from rosd_core.tables.origin import Origin
+from rosd_core.tables.parquet import read_frame, read_where, verified
 from rosd_core.tables.schemas import SCHEMAS
+from rosd_core.tables.writer import table_writer
 
-ROW_GROUP = 4096
+Row = TypeVar("Row", bound=Any)
 
 
 def to_arrow(table: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
@@ -57,7 +58,8 @@ def _to_column(values: list[Any], arrow_type: pa.DataType) -> pa.Array:
     """Values as an arrow array; (N, K) arrays become lists of lists without Python objects."""
     nested = pa.types.is_list(arrow_type) and pa.types.is_list(arrow_type.value_type)
     if not nested or not any(isinstance(value, np.ndarray) for value in values):
-        return pa.array(values, arrow_type)
+        plain = (np.asarray(value) if isinstance(value, array) else value for value in values)
+        return pa.array(list(plain), arrow_type)
     outer = np.cumsum([0, *(len(value) for value in values)], dtype=np.int32)
     sizes = [np.full(len(v), np.shape(v)[1], np.int32) for v in values if len(v)]
     inner = np.cumsum(np.concatenate([np.zeros(1, np.int32), *sizes]), dtype=np.int32)
@@ -67,53 +69,42 @@ def _to_column(values: list[Any], arrow_type: pa.DataType) -> pa.Array:
     return pa.ListArray.from_arrays(outer, lists, arrow_type)
 
 
+def to_rows(rows: pa.Table) -> list[dict[str, Any]]:
+    """Rows as Python sees them: lists of integers as `array`s, lists of floats as numpy arrays,
+    lists of lists as (N, K) ones. None of them holds a Python object per token.
+    """
+    values = zip(*(_from_column(column) for column in rows.columns), strict=True)
+    return [dict(zip(rows.column_names, row, strict=True)) for row in values]
+
+
 def _from_column(column: pa.ChunkedArray) -> list[Any]:
-    """One value per row: lists of floats as arrays, lists of lists as (N, K) arrays."""
-    array, arrow_type = column.combine_chunks(), column.type
-    if not pa.types.is_list(arrow_type) or pa.types.is_integer(arrow_type.value_type):
-        return array.to_pylist()
-    start = array.offsets.to_numpy()
-    if not pa.types.is_list(arrow_type.value_type):
-        flat = array.values.to_numpy(zero_copy_only=False)
-        return [flat[a:b] for a, b in pairwise(start)]
-    inner = array.values.offsets.to_numpy()
-    flat = array.values.values.to_numpy(zero_copy_only=False)
+    """One value per row, see `to_rows`."""
+    values, inner_type = column.combine_chunks(), getattr(column.type, "value_type", pa.null())
+    nested = pa.types.is_list(inner_type)
+    number = inner_type.value_type if nested else inner_type
+    if not pa.types.is_integer(number) and not pa.types.is_floating(number):
+        return values.to_pylist()
+    start = values.offsets.to_numpy()
+    if not nested:
+        flat = values.values.to_numpy(zero_copy_only=False)
+        pieces = (flat[a:b] for a, b in pairwise(start))
+        return [array("i", p.tobytes()) if p.dtype == np.intc else p for p in pieces]
+    inner = values.values.offsets.to_numpy()
+    flat = values.values.values.to_numpy(zero_copy_only=False)
     pieces = ((flat[inner[a] : inner[b]], b - a) for a, b in pairwise(start))
     return [piece.reshape(tokens, -1) if tokens else () for piece, tokens in pieces]
 
 
 def row_groups(table: str, path: Path) -> Iterator[list[dict[str, Any]]]:
-    """The rows of a table, one row group at a time, which is all that memory holds. Lists of floats
-    come as arrays.
+    """The rows of a table (see `to_rows`), one row group at a time, which is all that memory
+    holds.
     """
     read_table(table, path, KEYS[table])
     with verified(path) as file:
         for number in range(file.num_row_groups):
             group = file.read_row_group(number)
             refuse_bad_numbers(table, group, path)
-            names = group.column_names
-            values = zip(*(_from_column(group[name]) for name in names), strict=True)
-            yield [dict(zip(names, row, strict=True)) for row in values]
-
-
-def file_format(table: str) -> dict[str, Any]:
-    """Parquet options. Floats are split by byte, so that their exponents compress: a third less for
-    log-probabilities. All other columns use dictionaries.
-    """
-    leaves = []
-    for field in SCHEMAS[table]:
-        name, arrow_type = field.name, field.type
-        while pa.types.is_list(arrow_type):
-            name, arrow_type = f"{name}.list.element", arrow_type.value_type
-        leaves.append((name, pa.types.is_floating(arrow_type)))
-    floats = [name for name, is_float in leaves if is_float]
-    others = [name for name, is_float in leaves if not is_float]
-    return {
-        "compression": "zstd",
-        "use_byte_stream_split": floats,
-        "use_dictionary": others,
-        "write_page_checksum": True,
-    }
+            yield to_rows(group)
 
 
 def write_table(
@@ -126,13 +117,9 @@ def write_table(
     """Write rows as one table, atomically, with its origin (or that of `together`). Returns where
     it can be read now: under a temporary name until `together` is published.
     """
-    arrow = to_arrow(table, rows)
-    refuse_duplicates(as_frame(arrow.select(KEYS[table])), KEYS[table], str(path))
-    schema = with_origin(arrow.schema, together.origin if together else origin)
-    arrow = arrow.replace_schema_metadata(schema.metadata)
-    with replacing(path, together) as temporary:
-        pq.write_table(arrow, temporary, row_group_size=ROW_GROUP, **file_format(table))
-    return path if together is None else temporary
+    with table_writer(table, path, together, origin) as writer:
+        writer.add(to_arrow(table, rows))
+    return path if together is None else together.written[path]
 
 
 def check_schema(table: str, path: Path) -> None:
@@ -184,13 +171,13 @@ def read_rows(
     return read_where(path, "rollout_id", ids, columns)
 
 
-def join_rows(left: pl.DataFrame, right: pl.DataFrame) -> list[tuple[Any, Any]]:
+def join_rows(left: Iterable[Row], right: Iterable[Row]) -> list[tuple[Row, Row]]:
     """Pairs of rows with the same rollout_id, in the order of `left`. Raises RosdError for a row
     without its partner.
     """
-    partner = {row["rollout_id"]: row for row in right.iter_rows(named=True)}
+    partner = {row["rollout_id"]: row for row in right}
     pairs = []
-    for row in left.iter_rows(named=True):
+    for row in left:
         if row["rollout_id"] not in partner:
             raise RosdError(
                 f"rollout {row['rollout_id']} is missing in a table that should have it. "

@@ -4,9 +4,9 @@ Each function raises RosdError naming the file, the first row that is wrong, and
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from rosd_core.errors import RosdError
@@ -78,7 +78,7 @@ def _inside(positions: Sequence[int], length: int) -> bool:
     """Ascending, within 0..length - 1."""
     if not positions:
         return True
-    rising = all(a < b for a, b in pairwise(positions))
+    rising = bool((np.diff(np.asarray(positions)) > 0).all())
     return rising and positions[0] >= 0 and positions[-1] < length
 
 

@@ -1,7 +1,7 @@
 """The rows of the tables as Python sees them; `schemas` says what each column means.
 
-A test compares names and types with the schemas. Lists of floats may be numpy arrays: `row_groups`
-reads them so, and nested ones as (N, K) arrays.
+A test compares names and types with the schemas. Lists of numbers may be arrays: `to_rows` reads
+integers as `array`s, floats as numpy arrays, and lists of lists as (N, K) ones.
 """
 
 from collections.abc import Sequence

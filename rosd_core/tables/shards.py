@@ -7,18 +7,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rosd_core.errors import RosdError
 from rosd_core.tables.atomic import Publication, replacing
-from rosd_core.tables.io import file_format, to_arrow
-from rosd_core.tables.keys import KEYS, refuse_duplicates
-from rosd_core.tables.origin import with_origin
-from rosd_core.tables.parquet import as_frame
+from rosd_core.tables.io import to_arrow
 from rosd_core.tables.progress import Progress
 from rosd_core.tables.schemas import SCHEMAS
+from rosd_core.tables.writer import file_format, table_writer
 from rosd_core.workers.pool import Opened, Workers, results
 
 
@@ -36,10 +33,10 @@ def write_shards(
     `opened` gets the models ready and returns the work on a shard; each worker calls it once.
     Returns where the table can be read now: under a temporary name until `together` is published.
 
-    Each shard becomes a row group, so memory holds one shard per worker. Shards that are done are
-    kept in the folder `kept`, which belongs to work on the same items alone: what is there is not
-    done again. An interrupted run leaves no table under `path`. Raises RosdError where there is no
-    item, or no shard returned a row.
+    Each shard becomes a row group, or several where it is large, so memory holds one shard per
+    worker. Shards that are done are kept in the folder `kept`, which belongs to work on the same
+    items alone: what is there is not done again. An interrupted run leaves no table under `path`.
+    Raises RosdError where there is no item, or no shard returned a row.
     """
     if not items:
         raise RosdError(
@@ -47,21 +44,16 @@ def write_shards(
             "Look at the status columns of the table before."
         )
     shards = [items[start : start + size] for start in range(0, len(items), size)]
-    keys = []
     tables = _tables(table, shards, kept, opened, workers)
-    schema = with_origin(SCHEMAS[table], together.origin if together else None)
-    with closing(tables), replacing(path, together) as temporary:
-        with pq.ParquetWriter(temporary, schema, **file_format(table)) as writer:
-            for rows in tables:
-                writer.write_table(rows.replace_schema_metadata(schema.metadata))
-                keys.append(as_frame(rows.select(KEYS[table])))
-        found = pl.concat(keys)
-        if found.is_empty():
+    with closing(tables), table_writer(table, path, together) as writer:
+        for rows in tables:
+            writer.add(rows)
+            writer.end_group()
+        if not any(map(len, writer.keys)):
             raise RosdError(
                 f"{path}: no row was written. Look at the status columns of the table before."
             )
-        refuse_duplicates(found, KEYS[table], str(path))
-    return path if together is None else temporary
+    return path if together is None else together.written[path]
 
 
 def _tables(

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from rosd_core.tables.hashing import table_hash
-from rosd_core.tables.io import file_format
 from rosd_core.tables.schemas import SCHEMAS
+from rosd_core.tables.writer import file_format
 from tests.faults.support import rosd
 from tests.support import ROOT, SMALL, run_stage, write_params
 

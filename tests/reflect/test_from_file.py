@@ -4,13 +4,13 @@ import polars as pl
 import pytest
 
 from rosd_core.errors import RosdError
-from rosd_core.reflect.from_file import rows_of_file
+from rosd_core.reflect.from_file import rows_of_file, text_hashes
 from rosd_core.reflect.parse import without_quotes
 from rosd_core.tables.io import to_arrow
 from rosd_core.tables.user_file import read_user_file
 
 RESPONSE = {"p/0": "1+1=2", "p/1": "1+1=3\n3+3=6", "p/2": "1+1=4", "p/3": "1+1=5"}
-ROLLOUTS = pl.DataFrame({"rollout_id": list(RESPONSE), "response": list(RESPONSE.values())})
+HASHES = text_hashes(RESPONSE.items())
 PEERS = pl.DataFrame(
     {
         "rollout_id": list(RESPONSE),
@@ -19,7 +19,7 @@ PEERS = pl.DataFrame(
         "peer_id": [None, "p/0", "p/0", "p/0"],
         "skip_reason": [None, None, "no_success", None],
     }
-)
+).to_dicts()
 
 
 def written(**changes):
@@ -33,7 +33,7 @@ def written(**changes):
 
 
 def test_rows_are_in_the_order_of_the_rollouts_and_missing_ones_are_skipped():
-    rows = rows_of_file(written(), "mine.jsonl", PEERS, ROLLOUTS)
+    rows = rows_of_file(written(), "mine.jsonl", PEERS, HASHES)
     assert [(r["rollout_id"], r["status"], r["skip_reason"]) for r in rows] == [
         ("p/0", "ok", None),
         ("p/1", "ok", None),
@@ -48,7 +48,7 @@ def test_rows_are_in_the_order_of_the_rollouts_and_missing_ones_are_skipped():
 
 def test_several_quotes_are_a_list():
     quotes = pl.Series("quote", [["1+1=3", "3+3=6"], [], None], dtype=pl.List(pl.String))
-    rows = rows_of_file(written(quote=quotes), "mine.jsonl", PEERS, ROLLOUTS)
+    rows = rows_of_file(written(quote=quotes), "mine.jsonl", PEERS, HASHES)
     assert rows[1]["quotes"] == ["1+1=3", "3+3=6"]
     assert without_quotes(rows[1]["raw"] or "", rows[1]["quotes"] or []).split()[-1] == "2."
 
@@ -69,11 +69,11 @@ def test_several_quotes_are_a_list():
 )
 def test_a_file_for_other_rollouts_is_refused(changes, message):
     with pytest.raises(RosdError, match=message):
-        rows_of_file(written(**changes), "mine.jsonl", PEERS, ROLLOUTS)
+        rows_of_file(written(**changes), "mine.jsonl", PEERS, HASHES)
 
 
 def test_a_missing_column_and_a_missing_file_are_named(tmp_path):
     with pytest.raises(RosdError, match=r"mine.jsonl: the column quote is missing; needed are"):
-        rows_of_file(written().drop("quote"), "mine.jsonl", PEERS, ROLLOUTS)
+        rows_of_file(written().drop("quote"), "mine.jsonl", PEERS, HASHES)
     with pytest.raises(RosdError, match=r"no.jsonl: no such file \(reflect.file\)"):
         read_user_file(str(tmp_path / "no.jsonl"), "reflect.file")

@@ -46,7 +46,10 @@ def test_only_groups_with_a_reference_are_taken(enabled, no_success, reasons):
 
 def test_the_reflector_reads_the_reference_in_place_of_the_peer(tokenizer):
     peers = use_references(choose_peers(ROLLOUTS, 1, True, "random"), PROBLEMS, "reference")
-    tasks = reflection_tasks(PROBLEMS, ROLLOUTS, peers, PromptBuilder(PROMPTS, tokenizer, 400))
+    problems = {row["problem_id"]: row for row in PROBLEMS.to_dicts()}
+    response = dict(ROLLOUTS.select("rollout_id", "response").iter_rows())
+    builder = PromptBuilder(PROMPTS, tokenizer, 400)
+    tasks = reflection_tasks(problems, response, peers.to_dicts(), builder)
     messages = [task.prompt and task.prompt.messages for task in tasks]
     assert messages[:3] == [
         PROMPTS.reflect_wrong("1+1?", "2", "1+1=2", "1+1=3"),

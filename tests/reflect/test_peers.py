@@ -38,8 +38,6 @@ def test_peers_are_correct_rollouts_of_the_group_and_differ():
 
 
 def test_the_shortest_peer_has_the_fewest_tokens():
-    frame = rollouts({"p": [False, True, True]}).with_columns(
-        response_ids=pl.Series([[1], [1, 2, 3], [1, 2]])
-    )
+    frame = rollouts({"p": [False, True, True]}).with_columns(response_tokens=pl.Series([1, 3, 2]))
     peers = choose(frame, 1, peer="shortest")
     assert peers["peer_id"].to_list() == ["p/2", "p/2", "p/1"]

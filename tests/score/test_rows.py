@@ -51,11 +51,11 @@ def tables(positions=(2, 3), status="supervised", context="idea"):
         }
     )
     return {
-        "problems": problems,
-        "alignments": alignments,
-        "rollouts": rollouts,
-        "reflections": reflections,
-        "peers": rollouts,
+        "problems": {"p": problems.to_dicts()[0]},
+        "alignments": alignments.to_dicts(),
+        "rollouts": rollouts.to_dicts(),
+        "reflections": reflections.to_dicts(),
+        "peers": rollouts.to_dicts(),
     }
 
 
@@ -77,13 +77,13 @@ def test_inputs_hold_the_suffix_and_the_teacher_reads_the_idea(tokenizer):
     (row_input,) = inputs(tokenizer)
     assert row_input["behaviour_logp"] == pytest.approx([-0.3, -0.4])  # tokens 2 and 3 of 0..3
     idea = encode_chat(tokenizer, PROMPTS.with_idea("1+1?", "carry"))
-    assert row_input["teacher_prompt_ids"] == idea
+    assert list(row_input["teacher_prompt_ids"]) == idea
     for context, solution in (("peer", "it is 2"), ("reference", "1+1=2")):
         (row_input,) = inputs(tokenizer, context=context)
         prompt = encode_chat(tokenizer, PROMPTS.with_solution("1+1?", solution))
-        assert row_input["teacher_prompt_ids"] == prompt
+        assert list(row_input["teacher_prompt_ids"]) == prompt
     (row_input,) = inputs(tokenizer, context="plain")
-    assert row_input["teacher_prompt_ids"] == row_input["prompt_ids"] == [5, 6, 7]
+    assert list(row_input["teacher_prompt_ids"]) == row_input["prompt_ids"] == [5, 6, 7]
     assert inputs(tokenizer, status="skipped") == []
 
 
@@ -91,7 +91,7 @@ def test_the_teacher_reads_the_graders_words_on_the_attempt_without_its_thinking
     for context, solution in (("feedback", ""), ("feedback_peer", "it is 2")):
         (row_input,) = inputs(tokenizer, context=context)
         messages = PROMPTS.with_feedback("1+1?", "1+1=3", solution, "'3' is wrong.")
-        assert row_input["teacher_prompt_ids"] == encode_chat(tokenizer, messages)
+        assert list(row_input["teacher_prompt_ids"]) == encode_chat(tokenizer, messages)
     # without a peer: no example
     (message,) = PROMPTS.with_feedback("P", "A", "", "F")
     assert message["content"] == "P\nWrong:\nA\nHint: F"
@@ -102,18 +102,16 @@ def test_the_teacher_reads_the_graders_words_on_the_attempt_without_its_thinking
 def test_the_teacher_reads_the_critique(tokenizer):
     (row_input,) = inputs(tokenizer, context="critique")
     messages = PROMPTS.with_critique("1+1?", "Wrong: 1+1=3\nWhy: carry")
-    assert row_input["teacher_prompt_ids"] == encode_chat(tokenizer, messages)
+    assert list(row_input["teacher_prompt_ids"]) == encode_chat(tokenizer, messages)
     rows = tables(context="critique")
-    rows["alignments"] = rows["alignments"].with_columns(
-        quotes=pl.lit(None, rows["alignments"]["quotes"].dtype)
-    )
+    rows["alignments"] = [row | {"quotes": None} for row in rows["alignments"]]
     with pytest.raises(RosdError, match="there is no critique"):
         score_inputs(**rows, builder=PromptBuilder(PROMPTS, tokenizer, 128))
 
 
 def test_a_context_without_its_text_is_named(tokenizer):
     rows = tables(context="feedback_peer")
-    rows["peers"] = rows["peers"].clear()
+    rows["peers"] = []
     builder = PromptBuilder(PROMPTS, tokenizer, 128)
     with pytest.raises(RosdError, match=r"p/0: its teacher context is feedback_peer, .* no sol"):
         score_inputs(**rows, builder=builder)
@@ -193,9 +191,11 @@ def test_a_row_beyond_the_context_is_kept_with_its_status(tiny, tokenizer):
 def test_without_a_teacher_the_tokens_are_kept(tiny, tokenizer):
     (row_input,) = inputs(tokenizer, context="none")
     row = scored(row_input, tiny, "student")
-    assert (row["status"], row["support"], row["teacher_prompt_ids"]) == ("no_teacher", "none", [])
+    assert (row["status"], row["support"], len(row["teacher_prompt_ids"])) == (
+        "no_teacher", "none", 0,
+    )  # fmt: skip
     assert (row["positions"], row["weight"], row["support_ids"]) == ([2, 3], 1.0, ())
-    assert row["student_logp"] == [-0.7, -0.8]  # of the rollout
+    assert row["student_logp"] == pytest.approx([-0.7, -0.8])  # of the rollout
 
 
 def test_a_row_left_to_score_starts_where_the_teacher_disagrees(tiny, tokenizer):

@@ -12,8 +12,13 @@ A rollout that is lost at one step has passed those before it.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import polars as pl
+
+from rosd_core.tables.io import read_table
+from rosd_core.tables.keys import KEYS
+from rosd_core.tables.parquet import frames
 
 STEPS = ("reflect", "parse", "locate", "select", "score")
 _EARLY = {
@@ -47,6 +52,16 @@ def step_of(reason: str) -> str:
     return _EARLY.get(reason, "select")
 
 
+def read_outcomes(files: Mapping[str, Path]) -> pl.DataFrame:
+    """The `outcomes` of the tables in these files, whose tokens are read row group by row group."""
+    tables = {}
+    for table, file in files.items():
+        read_table(table, file, KEYS[table])  # which refuses damaged ones
+        parts = (_brief(table, part) for part in frames(file, COLUMNS[table]))
+        tables[table] = pl.concat(parts)
+    return _joined(tables)
+
+
 def outcomes(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     """A row per rollout, in the order of `rollouts`, from the columns `COLUMNS` of the tables that
     are there.
@@ -57,6 +72,16 @@ def outcomes(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     divergence       the largest of them, in nats; null where nothing was scored
     early            the largest of the first EARLY ones, which lie in the quote or just behind it
     """
+    return _joined({table: _brief(table, frame) for table, frame in tables.items()})
+
+
+def _brief(table: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows of a table without their lists."""
+    brief = {"alignments": _aligned, "scores": _scored}
+    return brief[table](frame) if table in brief else frame
+
+
+def _joined(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
     rows = tables["rollouts"].with_columns(
         kind=pl.when("success").then(pl.lit("correct")).otherwise(pl.lit("wrong"))
     )
@@ -69,8 +94,8 @@ def outcomes(tables: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
             **_nulls("tokens", "supervised", dtype=pl.Int64),
             **_nulls("divergence", "early", dtype=pl.Float64),
         )
-    rows = rows.join(_aligned(tables["alignments"]), on="rollout_id", how="left")
-    rows = rows.join(_scored(tables.get("scores")), on="rollout_id", how="left")
+    rows = rows.join(tables["alignments"], on="rollout_id", how="left")
+    rows = rows.join(tables.get("scores", NO_SCORES), on="rollout_id", how="left")
     scored = pl.col("score_status")
     missing = pl.lit(NOT_YET) if "scores" not in tables else pl.lit("not_in_scores")
     reason = (
@@ -115,14 +140,15 @@ def _aligned(alignments: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _scored(scores: pl.DataFrame | None) -> pl.DataFrame:
-    if scores is None:
-        return pl.DataFrame(
-            schema={
-                "rollout_id": pl.String, "score_status": pl.String, "scored_tokens": pl.Int64,
-                "divergence": pl.Float64, "early": pl.Float64,
-            }
-        )  # fmt: skip
+NO_SCORES = pl.DataFrame(
+    schema={
+        "rollout_id": pl.String, "score_status": pl.String, "scored_tokens": pl.Int64,
+        "divergence": pl.Float64, "early": pl.Float64,
+    }
+)  # fmt: skip
+
+
+def _scored(scores: pl.DataFrame) -> pl.DataFrame:
     return scores.select(
         "rollout_id",
         score_status="status",
