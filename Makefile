@@ -31,8 +31,9 @@ $(TEST_STAMP): $(STAMP)
 
 run: $(STAMP)    ## install if needed, then run the pipeline: what is up to date is not run again
 	@$(BIN)/rosd doctor
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
-	@$(BIN)/rosd report
+	@mkdir -p .rosd && touch .rosd/begun
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/rosd repro
+	@test report.html -nt .rosd/begun || $(BIN)/rosd report  # the stage report has printed it, if it ran
 
 METHOD ?= rosd
 smollm2: export PATH := $(CURDIR)/$(BIN):$(PATH)

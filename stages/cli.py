@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from stages import cli_docs, cli_models, cli_share, cli_show, complete
+from stages import cli_docs, cli_models, cli_repro, cli_share, cli_show, complete
 from stages.cli_doctor import doctor
 from stages.cli_models import DEFAULT_PARAMS, Iteration, ParamsFile
 from stages.messages import messages
@@ -233,6 +233,7 @@ def schema(
             typer.echo(as_text(name))
 
 
+app.command(context_settings=cli_repro.PASSED_ON)(cli_repro.repro)
 app.command()(doctor)
 app.command()(cli_show.show)
 app.command()(cli_show.tables)

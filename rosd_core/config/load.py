@@ -5,6 +5,7 @@ Read with ruamel (YAML 1.2, so that `1e-4` is a number).
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -64,13 +65,18 @@ def _explain(error: Mapping[str, Any], file: Path) -> str:
     return f"{file}: {key} = {error['input']!r} is not allowed: {error['msg']}."
 
 
+@lru_cache(maxsize=1)
+def _parsed(text: str) -> Any:
+    return YAML(typ="safe").load(text)
+
+
 def load_params(file: Path, shown_as: Path | None = None) -> Params:
     """Read and validate a params file. Raises RosdError with one line per complaint, which names
     the file as `shown_as`.
     """
     name = shown_as or file
     try:
-        data = YAML(typ="safe").load(file.read_text(encoding="utf-8"))
+        data = _parsed(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RosdError(
             f"{name}: no such file. Run from the project's folder, or name it with --params."

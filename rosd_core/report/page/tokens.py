@@ -5,6 +5,7 @@ Dimension names: T token of the response, N supervised token, M shown id, C char
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -65,9 +66,9 @@ def supervised(row: Mapping[str, Any], vocabulary: Vocabulary) -> dict[str, Any]
         "student": milli(row["student_logp"]),
         "teacher": milli(row["teacher_logp"]),
         "student_top": [vocabulary.places(ids) for ids in row["student_top_ids"]],
-        "student_top_logp": [milli(logp) for logp in row["student_top_logp"]],
+        "student_top_logp": milli_lists(row["student_top_logp"]),
         "teacher_top": [vocabulary.places(ids) for ids in row["teacher_top_ids"]],
-        "teacher_top_logp": [milli(logp) for logp in row["teacher_top_logp"]],
+        "teacher_top_logp": milli_lists(row["teacher_top_logp"]),
     }
 
 
@@ -75,3 +76,9 @@ def milli(values: Sequence[float]) -> list[int]:
     """Nats as whole thousandths; -inf, an id that is ruled out, as -999999."""
     found = np.nan_to_num(np.asarray(values, dtype=np.float64), neginf=-999.999)
     return np.rint(found * MILLI).astype(np.int64).tolist()
+
+
+def milli_lists(lists: Sequence[Sequence[float]]) -> list[list[int]]:
+    """`milli` of each list, all at once."""
+    flat = iter(milli([value for values in lists for value in values]))
+    return [list(islice(flat, len(values))) for values in lists]

@@ -1,0 +1,162 @@
+"""How much of the pipeline's time is the models' work: `dvc repro -f` against `rosd repro -f`.
+
+    python benchmarks/overhead.py [--params params.yaml] [--plain/--no-plain]
+
+A clone of this repository (its last commit) runs the whole pipeline both ways, each stage a command
+of its own, and then once more in one process, where the seconds in the models are taken:
+`TransformersEngine.generate` of rollout, reflect and evaluate, the passes of score (`score_rows`,
+`parity`, `base_kl`) and `train` of distill. Overhead is all other time of a run: starts of
+processes, imports, loading, hashing, reading and writing tables, DVC, align, prepare and report.
+
+Printed are wall and CPU seconds (user and system, of all processes), the share of each that is
+overhead, and whether the content hashes and dvc.lock are equal. Wall time means nothing unless the
+machine is idle; with two cores some of the overhead runs beside DVC and takes no wall time.
+"""
+
+import ctypes
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+ROOT = Path(__file__).resolve().parent.parent
+PR_SET_CHILD_SUBREAPER = 36
+SCRIPT = """#!{python}
+import sys
+from stages.launch import main
+sys.exit(main())
+"""
+
+
+@dataclass
+class Seconds:
+    """Of one run, or of what models do in it."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+
+    @contextmanager
+    def taken(self, cpu: Callable[[], float]) -> Iterator[None]:
+        """Add the seconds of a block."""
+        wall, used = time.monotonic(), cpu()
+        yield
+        self.wall += time.monotonic() - wall
+        self.cpu += cpu() - used
+
+
+def cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def environment(project: Path, folder: Path) -> dict[str, str]:
+    """Where `rosd` is the code of the clone."""
+    script = folder / "bin" / "rosd"
+    script.parent.mkdir(exist_ok=True)
+    script.write_text(SCRIPT.format(python=sys.executable))
+    script.chmod(0o755)
+    path = [str(script.parent), str(Path(sys.executable).parent), os.environ["PATH"]]
+    return os.environ | {"PATH": os.pathsep.join(path), "PYTHONPATH": str(project)}
+
+
+def pipeline(command: list[str], project: Path, folder: Path) -> Seconds:
+    """Run it. Processes that outlive `command` become children of this one: their CPU time counts,
+    and they have ended when this returns.
+    """
+    found = Seconds()
+    with found.taken(cpu_of_children):
+        env = environment(project, folder)
+        done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+        while True:
+            try:
+                os.wait()
+            except ChildProcessError:
+                break
+    return found
+
+
+def results(project: Path, folder: Path) -> tuple[str, str]:
+    """Content hashes of tables and weights, and dvc.lock."""
+    env = environment(project, folder)
+    command = ["rosd", "hashes"]
+    told = subprocess.run(command, cwd=project, env=env, check=True, capture_output=True, text=True)
+    return told.stdout, (project / "dvc.lock").read_text(encoding="utf-8")
+
+
+def work_of_models(project: Path, params_file: str) -> Seconds:
+    """The seconds in the models, in a run of all stages in this process. What they import is
+    imported before.
+    """
+    from rosd_core.config.load import load_params
+    from rosd_core.sampling.transformers_engine import TransformersEngine
+    from stages import align, distill, evaluate, parity, prepare, reflect, rollout, score
+    from stages.paths import Paths
+
+    found = Seconds()
+    for owner, name in (
+        (TransformersEngine, "generate"), (score, "score_rows"), (score, "base_kl"),
+        (parity, "parity"), (distill, "train"),
+    ):  # fmt: skip
+        setattr(owner, name, timed(getattr(owner, name), found))
+    params, paths = load_params(project / params_file), Paths(project)
+    prepare.run(params, paths)
+    evaluate.run(params, paths, "base")
+    for key in params.loop:
+        for stage in (rollout, reflect, align, score, distill, evaluate):
+            stage.run(params, paths, key)
+    return found
+
+
+def timed(function: Callable[..., Any], found: Seconds) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with found.taken(time.process_time):
+            return function(*args, **kwargs)
+
+    return call
+
+
+def main(
+    params: Annotated[str, typer.Option(help="Of the clone.")] = "params.yaml",
+    plain: Annotated[bool, typer.Option(help="Also `dvc repro -f`.")] = True,
+) -> None:
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+    with tempfile.TemporaryDirectory(prefix="rosd-overhead-") as name:
+        folder = Path(name)
+        project = folder / "clone"
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(project)], check=True)
+        if params != "params.yaml":
+            (project / "params.yaml").write_bytes((project / params).read_bytes())
+        runs = {"dvc repro -f": ["dvc", "repro", "-f"]} if plain else {}
+        runs |= {"rosd repro -f": ["rosd", "repro", "-f"]}
+        took, made = {}, []
+        for told, command in runs.items():
+            env_path = environment(project, folder)["PATH"]
+            os.environ["PATH"] = env_path  # where subprocess looks for the command
+            took[told] = pipeline(command, project, folder)
+            made.append(results(project, folder))
+        os.environ["ROSD_QUIET"] = "1"
+        work = work_of_models(project, "params.yaml")
+        print(f"models' work: {work.wall:.1f} s, {work.cpu:.1f} CPU-s")
+        for told, seconds in took.items():
+            wall, cpu = (1 - work.wall / seconds.wall, 1 - work.cpu / seconds.cpu)
+            print(
+                f"{told}: {seconds.wall:.1f} s, {100 * wall:.0f} % overhead; "
+                f"{seconds.cpu:.1f} CPU-s, {100 * cpu:.0f} %"
+            )
+        hashes, locks = zip(*made, strict=True)
+        print(f"equal hashes: {len(set(hashes)) == 1}, equal dvc.lock: {len(set(locks)) == 1}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

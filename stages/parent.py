@@ -1,0 +1,198 @@
+"""The parent of the stages of one `rosd repro`: a process that has imported what they import, and
+forks a child for each. When it forks it has run no model, and started no thread or OpenMP pool.
+
+A child takes over its launcher's arguments, folder, environment, standard streams, umask and
+signals, and goes on as the launcher would have. Between the two stands a guard, one for each child.
+All of them end with the process above them, and the parent with `rosd repro`, however these end:
+the kernel sees to it (PR_SET_PDEATHSIG, Linux only).
+"""
+
+import ctypes
+import gc
+import json
+import os
+import secrets
+import select
+import signal
+import socket
+import sys
+import warnings
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from stages.handover import (
+    FORWARDED,
+    LENGTH,
+    STATUS,
+    TAKEN,
+    address,
+    identity,
+    own_environment,
+    peer,
+    received,
+)
+from stages.launch import PARENT, STAGES
+
+PR_SET_PDEATHSIG = 1
+
+
+def start() -> None:
+    """Fork the parent, and name its socket in the environment. Returns in this process, and in
+    every child that becomes a stage.
+    """
+    os.environ.pop(PARENT, None)
+    if sys.platform != "linux" or None in (sys.stdin, sys.stdout, sys.stderr):
+        return
+    name, here = f"rosd-{secrets.token_hex(16)}", os.getpid()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address(name))
+        listener.listen()
+        if os.fork():
+            os.environ[PARENT] = name
+            return
+        die_with(here)
+        os.setsid()  # Ctrl-C is for the launchers
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        try:
+            ours = identity()
+            if not prepared(Path("params.yaml")):
+                os._exit(0)
+            serve(listener, ours)
+        except BaseException:  # its stages run in their launchers then
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when the one that forked it ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def prepared(file: Path) -> bool:
+    """Import what stages import, and read once what does not change. Says whether stages can run in
+    children: those with a GPU, vLLM or Ray start afresh, because these keep threads and devices of
+    their own; and so does everything where params are wrong, which the stage then says.
+    """
+    from rosd_core.config.load import load_params
+    from rosd_core.errors import RosdError
+    from stages.paths import Paths
+
+    try:
+        params = load_params(file)
+        engines = {s.engine for s in (params.rollout, params.reflect, params.evaluate)}
+        if params.machine.device != "cpu" or params.engine.workers > 1 or "vllm" in engines:
+            return False
+        for name in ("cli", *STAGES):
+            import_module(f"stages.{name}")
+        import_libraries(Paths(file.resolve().parent).model_folder("base"))
+    except RosdError:
+        return False
+    gc.collect()
+    gc.freeze()  # no collector of a child touches these objects: their memory stays shared
+    return True
+
+
+def import_libraries(folder: Path) -> None:
+    """What stages import only when they need it, for the model in a folder."""
+    import pyarrow as pa
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+    import_module("rosd_core.sampling.transformers_engine")
+    from rosd_core.models.loading import load_config, load_tokenizer
+
+    import_module("pyarrow.dataset")
+    pa.array([0])  # imports pandas, where that is installed
+    config = load_config(folder)
+    MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    get_checkpoint_conversion_mapping(config.model_type)
+    load_tokenizer(folder)
+
+
+def serve(listener: socket.socket, ours: dict[str, Any]) -> None:
+    """Fork a guard for each launcher, until this process is killed. Returns in each child."""
+    parent = os.getpid()
+    while True:
+        launcher, _ = listener.accept()
+        if fork():
+            launcher.close()
+            with suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:  # guards that have ended
+                    pass
+            continue
+        die_with(parent)
+        return guard(launcher, ours)
+
+
+def fork() -> int:
+    """As os.fork. Libraries keep idle threads of their own (jemalloc's, polars'), of which Python
+    warns; a child does not miss them.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def guard(launcher: socket.socket, ours: dict[str, Any]) -> None:
+    """Fork the child of a launcher that fits, and see to it that either ends with the other.
+    Returns in the child.
+    """
+    size, streams, _, _ = socket.recv_fds(launcher, LENGTH.size, 3)
+    whole = len(size) == LENGTH.size and peer(launcher) == os.getuid()
+    told = received(launcher, *LENGTH.unpack(size)) if whole else b""
+    if not told.endswith(b"}") or (asked := json.loads(told))["identity"] != ours:
+        os._exit(0)
+    launcher.sendall(TAKEN)
+    here = os.getpid()
+    if pid := fork():
+        watch(launcher, pid)
+    die_with(here)
+    launcher.detach()  # open until this process ends: the launcher notices
+    before = ours["environment"]
+    imported = {
+        name: value for name, value in own_environment().items() if before.get(name) != value
+    }
+    become(asked, streams, imported)
+
+
+def watch(launcher: socket.socket, pid: int) -> None:
+    """Pass on what a launcher sends to its child, and the child's status to the launcher."""
+    ended = os.pidfd_open(pid)
+    while True:
+        ready, _, _ = select.select([launcher, ended], [], [])
+        if ended in ready:
+            with suppress(OSError):
+                launcher.sendall(STATUS.pack(os.waitpid(pid, 0)[1]))
+            os._exit(0)
+        for number in (numbers := received(launcher, 1)):
+            os.kill(pid, number)
+        if not numbers:  # the launcher has gone
+            os.kill(pid, signal.SIGKILL)
+            os._exit(0)
+
+
+def become(asked: dict[str, Any], streams: list[int], imported: dict[str, str]) -> None:
+    """Make of this process what its launcher is. `imported`: variables that libraries set."""
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    sys.stdout.reconfigure(line_buffering=os.isatty(1))  # pyright: ignore[reportAttributeAccessIssue]
+    os.chdir(asked["cwd"])
+    os.umask(asked["umask"])
+    os.environ.clear()
+    os.environ.update(asked["environment"] | imported)
+    del os.environ[PARENT]
+    sys.argv, sys.path[:] = asked["argv"], asked["path"]
+    for number in FORWARDED:
+        default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, signal.SIG_IGN if number in asked["ignored"] else default)
+    signal.pthread_sigmask(signal.SIG_SETMASK, asked["blocked"])
+    import numpy.random
+    import torch
+
+    numpy.random.seed()  # these two are seeded by the system when imported, and miss a fork
+    torch.default_generator.seed()
