@@ -8,7 +8,7 @@ TEST_STAMP := $(VENV)/.test-installed
 VLLM_VENV := .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: run install smollm2 smollm2-taught study chaos test test-fast test-slow test-vllm check format plan hashes lock clean docs help
+.PHONY: run install smollm2 smollm2-taught study chaos test test-fast test-slow test-vllm check format dry-run hashes lock clean docs help
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/  /'
@@ -91,7 +91,7 @@ format: $(TEST_STAMP) ## format the code and fix what the linter can
 docs: $(TEST_STAMP)   ## the documentation as a site, in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-plan: $(STAMP)   ## the commands that `make run` would run now
+dry-run: $(STAMP) ## the commands that `make run` would run now
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro --dry --force-downstream | sed -n 's/^> //p'
 
 hashes: $(STAMP) ## content hashes of all tables and weights: equal runs print equal lines

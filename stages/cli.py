@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from stages import cli_docs, cli_models, cli_repro, cli_share, cli_show, complete
+from stages import cli_docs, cli_models, cli_plan, cli_repro, cli_share, cli_show, complete
 from stages.cli_doctor import doctor
 from stages.cli_models import DEFAULT_PARAMS, Iteration, ParamsFile
 from stages.messages import messages
@@ -238,6 +238,7 @@ app.command()(doctor)
 app.command()(cli_show.show)
 app.command()(cli_show.tables)
 app.command()(cli_show.diff)
+app.command()(cli_plan.plan)
 app.command()(cli_models.base)
 app.command()(cli_models.merge)
 app.command("init")(cli_models.init_project)

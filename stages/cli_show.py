@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def _console() -> "Console":
+def console() -> "Console":
     """Prints colours on a terminal alone, and no sign that the output's encoding lacks."""
     from rich.console import Console
 
@@ -58,9 +58,9 @@ def show(
             hint = f", for example `rosd show {found}`" if found else ""
             raise RosdError(f"name a rollout{hint}, or give --problem.")
         if problem is not None:
-            print_group(_console(), group(values, paths, problem, iteration))
+            print_group(console(), group(values, paths, problem, iteration))
         elif rollout is not None:
-            print_sheet(_console(), sheet(values, paths, rollout, iteration), tokens)
+            print_sheet(console(), sheet(values, paths, rollout, iteration), tokens)
 
 
 def tables(params: ParamsFile = DEFAULT_PARAMS) -> None:
@@ -72,7 +72,7 @@ def tables(params: ParamsFile = DEFAULT_PARAMS) -> None:
         from stages.tables import inventory
 
         found = inventory(load_params(params), Paths(params.resolve().parent))
-        print_inventory(_console(), found)
+        print_inventory(console(), found)
 
 
 def diff(
@@ -91,4 +91,4 @@ def diff(
         from stages.paths import Paths
 
         found = compare(load_params(params), Paths(params.resolve().parent), before, after)
-        print_difference(_console(), found, changes)
+        print_difference(console(), found, changes)

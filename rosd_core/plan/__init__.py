@@ -1,0 +1,1 @@
+"""What an iteration will cost: tokens, operations, memory, disk and hours, before it runs."""
