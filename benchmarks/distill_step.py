@@ -89,8 +89,8 @@ def our_step(case: str, model: Any, rows: Any, batch_tokens: int) -> Any:
     """A function that does one step, and the targets that are stored before it."""
     import torch
 
+    from rosd_core.distill.batch_loss import batch_loss
     from rosd_core.distill.targets import Objective, split_step
-    from rosd_core.distill.train import batch_loss
     from rosd_core.forward.hidden_states import MixPart, ModelMix
     from rosd_core.forward.packing import packed_attention
     from rosd_core.forward.teachers import Teacher

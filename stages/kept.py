@@ -14,9 +14,12 @@ PACKAGES = ("torch", "transformers", "pyarrow")
 ELSEWHERE = {"engine": {"workers", "address"}}  # where the work is done changes no result
 
 
-def kept(params: Params, paths: Paths, origin: Origin, **more: str | None) -> Path:
+def kept(
+    params: Params, paths: Paths, origin: Origin, by_processes: bool = True, **more: str | None
+) -> Path:
     """The folder for the work of a run: of its origin, of what the sizes of its shards and the last
-    bits of its numbers depend on, of `more` inputs, and of the code as it is.
+    bits of its numbers depend on (`by_processes`: how many there are), of `more` inputs, and of the
+    code as it is.
     """
     sections = {origin.stage, "machine", "engine"}
     made_of = {
@@ -25,6 +28,6 @@ def kept(params: Params, paths: Paths, origin: Origin, **more: str | None) -> Pa
         "more": more,
         "code": code_hash(),
         "versions": {package: version(package) for package in PACKAGES},
-        "processes": os.environ.get("WORLD_SIZE", "1"),
+        "processes": os.environ.get("WORLD_SIZE", "1") if by_processes else None,
     }
     return scratch_folder(paths.root, origin.stage, origin.key, made_of)

@@ -38,7 +38,10 @@ PARAMS = {
         "evaluate", "prompts.examples.plain", "prompts.plain", "prompts.thinking.student",
     ),
 }  # fmt: skip
-WITHOUT = ("batch_tokens", "shard_problems", "shard_rows", "save_every")  # no value depends on them
+# no value depends on them
+WITHOUT = (
+    "batch_tokens", "offload", "save_every", "shard_problems", "shard_rows", "sharding",
+)  # fmt: skip
 TABLES = {"prepare": "problems", "rollout": "rollouts", "reflect": "reflections",
           "align": "alignments", "score": "scores", "evaluate": "evaluation"}  # fmt: skip
 # the stages whose tables a stage reads

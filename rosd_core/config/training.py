@@ -93,6 +93,7 @@ class Distill(Section):
     token_weight: Literal["one", "decay", "entropy", "divergence", "entropy_or_divergence"]
     token_decay: Rate
     token_share: Annotated[float, Field(gt=0, le=1)]
+    optimizer: Literal["adamw", "adamw_8bit", "adafactor"]
     learning_rate: Rate
     warmup_steps: Count
     betas: tuple[Share, Share]
@@ -103,6 +104,8 @@ class Distill(Section):
     batch_tokens: Positive
     autocast: Literal["none", "bfloat16"]
     gradient_checkpointing: bool
+    sharding: Literal["none", "fsdp"]
+    offload: bool
     save_every: Positive | None
     lora: Lora | None
 
@@ -110,6 +113,17 @@ class Distill(Section):
     def _a_skewed_kl_is_not_zero(self) -> "Distill":
         if self.loss == "skew_kl" and self.alpha == 1:
             raise ValueError("distill.loss skew_kl is 0 at distill.alpha 1; take one below 1")
+        return self
+
+    @model_validator(mode="after")
+    def _sharding_is_possible(self) -> "Distill":
+        if self.sharding == "fsdp" and self.optimizer == "adafactor":
+            raise ValueError(
+                "distill.optimizer adafactor needs distill.sharding none: torch's knows no sharded "
+                "weights; take adamw_8bit or adamw with fsdp"
+            )
+        if self.offload and self.sharding == "none":
+            raise ValueError("distill.offload needs distill.sharding fsdp, with one process too")
         return self
 
     @property

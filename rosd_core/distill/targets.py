@@ -4,14 +4,15 @@ Dimension names: N supervised token, K support, H hidden.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from rosd_core.distill.processes import process_count, share_of_process
 from rosd_core.errors import RosdError
-from rosd_core.forward.packing import PackRow, batches, pack_row, sampled_tokens
+from rosd_core.forward.packing import PackRow, batches, pack_row, packed_tokens, sampled_tokens
 from rosd_core.forward.teachers import Teacher
 from rosd_core.losses.chunked import Targets
 from rosd_core.losses.token_losses import LOSSES, LossSettings
@@ -44,6 +45,13 @@ class Batch:
     rows: Rows
     student: list[PackRow]
     teacher: list[PackRow]
+    counts: bool = True
+
+    def blank(self) -> "Batch":
+        """The same with weights of 0, for a process that has to keep others company."""
+        weightless = [{"weight": 0.0, "token_weight": 0 * row["token_weight"]} for row in self.rows]
+        rows = [{**row, **none} for row, none in zip(self.rows, weightless, strict=True)]
+        return replace(self, rows=rows, counts=False)
 
     @property
     def weight_N(self) -> torch.Tensor:
@@ -65,7 +73,10 @@ class Batch:
 
 
 def split_step(rows: Rows, most: int, live_teacher: bool) -> list[Batch]:
-    """The rows of an optimizer step in batches of at most `most` packed tokens."""
+    """The rows of an optimizer step in batches of at most `most` packed tokens, without rows that
+    have no supervised token.
+    """
+    rows = [row for row in rows if len(row["positions"])]
     student = [pack_row(row) for row in rows]
     teacher = [pack_row(row, "teacher_prompt_ids") for row in rows] if live_teacher else None
     return [
@@ -76,6 +87,15 @@ def split_step(rows: Rows, most: int, live_teacher: bool) -> list[Batch]:
         )
         for batch in batches(student, most, teacher)
     ]
+
+
+def own_batches(batches: Sequence[Batch], evenly: bool) -> Sequence[Batch]:
+    """The share of this process; `evenly` fills it up to that of the first one with a blank."""
+    own = share_of_process(batches)
+    if evenly and len(own) * process_count() < len(batches):
+        smallest = min(batches, key=lambda batch: packed_tokens(batch.student))
+        return [*own, smallest.blank()]
+    return own
 
 
 def _stored(rows: Rows, name: str) -> Iterator[Any]:

@@ -14,19 +14,18 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from rosd_core.distill.checkpoint import Saves
 from rosd_core.distill.optimizer_state import state_tensors
-from rosd_core.distill.processes import process_number, share_of_process, sum_over_processes
-from rosd_core.distill.step_log import Drift, Ratios, StepLog, Sums
-from rosd_core.distill.targets import Batch, Objective, Rows, collate, split_step
+from rosd_core.distill.optimizers import new_optimizer, set_rate, update
+from rosd_core.distill.processes import process_number, sum_over_processes
+from rosd_core.distill.sharded import BatchLoss, release, shard
+from rosd_core.distill.step_log import Drift, StepLog, Sums
+from rosd_core.distill.targets import Batch, Objective, Rows, own_batches, split_step
 from rosd_core.distill.watch import Watch
-from rosd_core.forward.packing import can_pack, pack, packed_attention, packed_hidden, padded_hidden
-from rosd_core.losses.head import head_of
-from rosd_core.losses.head_loss import head_loss
-from rosd_core.losses.token_losses import TokenInputs
-from rosd_core.models.loading import low_precision
+from rosd_core.forward.packing import can_pack, packed_attention
 from rosd_core.seeds import row_seed
 
 
@@ -42,29 +41,19 @@ class Optimization:
     batch_tokens: int
     autocast: str
     gradient_checkpointing: bool
+    optimizer: str
+    sharding: str
+    offload: bool
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each process keeps a part of the weights only."""
+        return self.sharding == "fsdp"
 
     def rate(self, step: int) -> float:
         """The learning rate of a step (from 0): constant after a linear warm-up."""
         warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
         return self.learning_rate * warm
-
-
-def batch_loss(
-    model: PreTrainedModel, batch: Batch, objective: Objective, pad_id: int, scale: float = 1.0
-) -> tuple[torch.Tensor, Ratios]:
-    """Loss of a batch, summed over its supervised tokens and divided by `scale`, and its ratios.
-    Within packed_attention where the model can be packed.
-    """
-    if can_pack(model):
-        hidden_NH = packed_hidden(model, pack(batch.student))
-    else:
-        hidden_NH = padded_hidden(model, batch.student, pad_id)
-    targets = collate(batch, objective, hidden_NH.device)
-    head = None if objective.teacher is None else objective.teacher.head
-    loss, student_N = head_loss(hidden_NH, head_of(model), targets, objective.settings, head, scale)
-    student_N, start_N = student_N.float(), batch.column("student_logp", hidden_NH.device)
-    tokens = TokenInputs(student_N, targets.behaviour_N, targets.weight_N)
-    return loss, Ratios(tokens, (student_N - start_N).exp())
 
 
 def train(
@@ -84,10 +73,13 @@ def train(
     optimizer's tensors. Raises RosdError where `watch` stops the epoch, and where a weight or a
     value of the optimizer's state is not finite at its end.
     """
+    root = BatchLoss(model, objective, pad_id, optimization.autocast)
+    if optimization.sharded:
+        shard(root, optimization.offload)
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    optimizer = torch.optim.AdamW(
-        list(trained.values()), lr=optimization.learning_rate, betas=optimization.betas,
-        weight_decay=optimization.weight_decay,
+    optimizer = new_optimizer(
+        optimization.optimizer, list(trained.values()), optimization.learning_rate,
+        optimization.betas, optimization.weight_decay,
     )  # fmt: skip
     before, logs = saves.begin(trained, optimizer)
     begin, rows = before + len(logs), []
@@ -99,73 +91,79 @@ def train(
             if number < begin:
                 continue
             torch.manual_seed(row_seed(seed, number, process_number()))
-            log = _step(model, optimizer, rows, number, objective, optimization, pad_id, watch)
-            logs.append(log)
+            logs.append(_step(root, optimizer, rows, number, optimization, watch))
             saves.step(trained, optimizer, number + 1, logs)
         if optimization.gradient_checkpointing:
             model.activation_checkpointing_disable()
         model.eval()
         state = state_tensors(optimizer, list(trained), before + len(logs))
         watch.refuse_not_finite([*model.named_parameters(), *state.items()])
-        drift = _drift(model, rows, objective, optimization, pad_id)
+        drift = _drift(root, rows, optimization)
     watch.end(drift.values())
     return logs, drift, state
 
 
 def _step(
-    model: PreTrainedModel,
+    root: BatchLoss,
     optimizer: torch.optim.Optimizer,
     rows: Rows,
     number: int,
-    objective: Objective,
     optimization: Optimization,
-    pad_id: int,
     watch: Watch,
 ) -> StepLog:
     """One optimizer step over `rows`; `watch` sees its log before the weights move."""
     tokens = sum(len(row["positions"]) for row in rows)
     scale = sum(float(row["token_weight"].sum()) for row in rows)
-    sums = Sums(objective.settings)
-    group = optimizer.param_groups[0]
-    group["lr"] = rate = optimization.rate(number)
-    for batch in share_of_process(
-        split_step(rows, optimization.batch_tokens, objective.live_teacher)
-    ):
-        with low_precision(model.device.type, optimization.autocast):
-            loss, ratios = batch_loss(model, batch, objective, pad_id, scale)
+    sums = Sums(root.objective.settings)
+    rate = optimization.rate(number)
+    set_rate(optimizer, rate)
+    for batch in _own_batches(root, rows, optimization):
+        loss, ratios = root(batch, scale)
         loss.backward()
-        sums.add(loss.detach().double() * scale, ratios)
-    norm = _summed_gradients(group["params"], optimization.grad_clip)
+        if batch.counts:
+            sums.add(loss.detach().double() * scale, ratios)
+    parameters = optimizer.param_groups[0]["params"]
+    norm = _summed_gradients(parameters, optimization.grad_clip)
     sums.reduce()
     loss = sums.totals[0].item() / scale
     importance, clipped, stale_kl = (sums.totals[1:] / tokens).tolist()
     largest = sums.largest.item()
     log = StepLog(number, loss, tokens, rate, norm, importance, clipped, largest, stale_kl)
     watch.step(log)
-    optimizer.step()
+    update(optimizer)
     optimizer.zero_grad(set_to_none=True)
     return log
 
 
 @torch.no_grad()
-def _drift(
-    model: PreTrainedModel, rows: Rows, objective: Objective, optimization: Optimization, pad: int
-) -> Drift:
+def _drift(root: BatchLoss, rows: Rows, optimization: Optimization) -> Drift:
     """How far the weights are now from those that sampled, on these rows: a forward pass."""
-    sums, tokens = Sums(objective.settings), sum(len(row["positions"]) for row in rows)
-    batches = split_step(rows, optimization.batch_tokens, objective.live_teacher)
-    for batch in share_of_process(batches):
-        with low_precision(model.device.type, optimization.autocast):
-            sums.add(*batch_loss(model, batch, objective, pad))
+    sums, tokens = Sums(root.objective.settings), sum(len(row["positions"]) for row in rows)
+    for batch in _own_batches(root, rows, optimization):
+        loss, ratios = root(batch)
+        if batch.counts:
+            sums.add(loss, ratios)
+    release(root)
     sums.reduce()
     _, _, clipped, stale_kl = (sums.totals / tokens).tolist()
     return Drift(sums.largest.item(), clipped, stale_kl)
 
 
+def _own_batches(root: BatchLoss, rows: Rows, optimization: Optimization) -> Sequence[Batch]:
+    """The batches of a step that this process computes; as many in each where weights are sharded,
+    since every forward and backward pass gathers them from all.
+    """
+    batches = split_step(rows, optimization.batch_tokens, root.objective.live_teacher)
+    return own_batches(batches, optimization.sharded)
+
+
 def _summed_gradients(parameters: Sequence[torch.Tensor], clip: float) -> float:
-    """Sum the gradients over the processes and clip them; their norm before that."""
+    """Sum the gradients over the processes, unless FSDP has, and clip them; their norm before."""
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    sum_over_processes(p.grad for p in parameters if p.grad is not None)
-    return torch.nn.utils.clip_grad_norm_(parameters, clip).item()
+    sum_over_processes(
+        p.grad for p in parameters if p.grad is not None and not isinstance(p.grad, DTensor)
+    )
+    norm = torch.nn.utils.clip_grad_norm_(parameters, clip)
+    return (norm.full_tensor() if isinstance(norm, DTensor) else norm).item()

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import torch
 
+from rosd_core.distill.sharded_files import first_bad
 from rosd_core.distill.step_log import StepLog
 from rosd_core.errors import RosdError
 from rosd_core.guards import Guards
-from rosd_core.models.finite import first_not_finite
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Watch:
         """Raises RosdError naming the first of the named tensors with a value that is infinite or
         not a number.
         """
-        if bad := first_not_finite(tensors):
+        if bad := first_bad(tensors):
             raise RosdError(
                 f"training diverged: after the last step {bad} is infinite or not a number. "
                 f"{self.guards.advice}"

@@ -21,6 +21,8 @@ from rosd_core.models.loading import (
 if TYPE_CHECKING:
     from peft import PeftModel
 
+FILE_SIZE = "5GB"  # of safetensors; a larger model is several files with an index
+
 
 def new_adapter(
     model: PreTrainedModel, base: str, rank: int, alpha: float, dropout: float, modules: str
@@ -84,11 +86,13 @@ def _refuse_other_shape(adapter: "PeftModel", lora: dict[str, Any], start: Path)
 def save_student(
     student: Student, tokenizer: PreTrainedTokenizerBase, target: Path, merge: bool
 ) -> None:
-    """Write the model, or its adapter alone; `merge` writes the adapter into whole weights."""
+    """Write the model, or its adapter alone; `merge` writes the adapter into whole weights. Files
+    are of FILE_SIZE at most.
+    """
     if student.adapter is None:
-        student.model.save_pretrained(target)
+        student.model.save_pretrained(target, max_shard_size=FILE_SIZE)
     elif merge:
-        student.adapter.merge_and_unload().save_pretrained(target)
+        student.adapter.merge_and_unload().save_pretrained(target, max_shard_size=FILE_SIZE)
     else:
         student.adapter.save_pretrained(str(target))
     tokenizer.save_pretrained(target)

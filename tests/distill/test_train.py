@@ -8,11 +8,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from rosd_core.distill.batch_loss import batch_loss
 from rosd_core.distill.checkpoint import Saves
 from rosd_core.distill.optimizer_state import STATE_FILE, save_state
 from rosd_core.distill.steps import step_rows
 from rosd_core.distill.targets import Objective, refuse_unscored, split_step
-from rosd_core.distill.train import Optimization, batch_loss, train
+from rosd_core.distill.train import Optimization, train
 from rosd_core.distill.watch import Watch
 from rosd_core.errors import RosdError
 from rosd_core.forward.packing import packed_attention
@@ -22,6 +23,7 @@ from tests.support import LOSS
 OPTIMIZATION = Optimization(
     learning_rate=1e-3, warmup_steps=2, betas=(0.9, 0.999), weight_decay=0.01, grad_clip=1.0,
     batch_tokens=1000, autocast="none", gradient_checkpointing=False,
+    optimizer="adamw", sharding="none", offload=False,
 )  # fmt: skip
 UNSAVED = Saves(None, Path("nowhere"), None, writes=False)
 UNBOUNDED = Watch(Guards("distill", {}, "off", ""), may_rest=False)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from rosd_core.distill.optimizer_state import state_files
 from rosd_core.errors import RosdError
 from rosd_core.forward.hidden_states import MixPart, ModelMix
 from rosd_core.forward.teachers import load_head, load_mix, teacher_shares
@@ -237,16 +238,24 @@ def test_bfloat16_autocast_keeps_fp32_weights(scored):
     assert {v.dtype for v in weights(fast).values()} == {torch.float32}
 
 
-def test_torchrun_gives_the_weights_of_one_process(scored):
-    """Two processes that torchrun starts, each with half of the batches; the first one writes."""
-    alone = weights(scored())
-    paths = scored(name="two")
+@pytest.mark.parametrize("sharding", ["none", "fsdp"])
+def test_torchrun_gives_the_weights_of_one_process(scored, sharding):
+    """Two processes that torchrun starts, each with half of the batches, and its part of the
+    weights with fsdp; the first one writes.
+    """
+    alone = scored()
+    paths = scored(None, {"sharding": sharding}, name="two")
+    here = weights(paths)  # by one process, too
     shutil.rmtree(paths.model("i1"))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command = [*launch, "-m", "stages.distill", "i1", "--params", str(paths.root / "params.yaml")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert largest_gap(alone, weights(paths)) < 1e-6
+    for found in (here, weights(paths)):
+        assert largest_gap(weights(alone), found) < 1e-6
+    files = [sorted(f.name for f in p.model("i1").iterdir()) for p in (alone, paths)]
+    assert files[0] == files[1]
+    assert len(state_files(paths.optimizer("i1"))) == (1 if sharding == "none" else 2)
 
 
 @pytest.mark.gpu
