@@ -8,6 +8,7 @@ the cache, V vocabulary.
 from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
@@ -15,6 +16,8 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 from rosd_core.forward.packing import Pack, can_pack, pack, packed_attention
 from rosd_core.sampling.batches import prefix_groups, prefix_packs
+from rosd_core.sampling.cache import StaticLayer, attends_to_everything
+from rosd_core.sampling.decoder import Decoder
 
 PACK_TOKENS = 4096  # of a forward pass over prompts: more take memory and are no faster
 
@@ -32,72 +35,23 @@ class Prefilled:
     logits_BV: torch.Tensor
 
 
-class _StaticLayer(DynamicLayer):
-    """Keys and values in a buffer of fixed capacity: a step writes one slot in place where
-    DynamicLayer copies all.
-    """
-
-    def __init__(self, capacity: int) -> None:
-        super().__init__()
-        self.capacity, self.length = capacity, 0
-
-    def allocate(self, rows: int, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Zeros for that many rows, with the heads and widths of the states."""
-        self.dtype, self.device = key_states.dtype, key_states.device
-        self.keys, self.values = (
-            states.new_zeros(rows, states.shape[1], self.capacity, states.shape[-1])
-            for states in (key_states, value_states)
-        )
-        self.is_initialized = True
-
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        self.allocate(len(key_states), key_states, value_states)
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        assert self.keys is not None and self.values is not None
-        end = self.length + key_states.shape[-2]
-        self.keys[:, :, self.length : end] = key_states
-        self.values[:, :, self.length : end] = value_states
-        self.length = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
-
-    def fill(self, layer: DynamicLayer, rows_R: torch.Tensor, index_RT: torch.Tensor) -> None:
-        """Write tokens of a packed layer, (1, heads, tokens, width), into the first T slots of some
-        rows.
-        """
-        assert layer.keys is not None and layer.values is not None
-        assert self.keys is not None and self.values is not None
-        self.length = index_RT.shape[1]
-        for slots, states in ((self.keys, layer.keys), (self.values, layer.values)):
-            chosen = states[0].index_select(1, index_RT.flatten()).unflatten(1, index_RT.shape)
-            slots[rows_R, :, : self.length] = chosen.transpose(0, 1)
-
-    def get_seq_length(self) -> int:
-        return self.length
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.length + query_length, 0
-
-
 def prefill(
-    model: PreTrainedModel, prompts: Sequence[Sequence[int]], max_new: int, pad_id: int
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    max_new: int,
+    pad_id: int,
+    decoder: Decoder | None = None,
 ) -> Prefilled:
-    """Run the model over the prompts of a batch. Padding is on the left, so that every row writes
-    its next token into the same slot.
+    """Run the model, or its decoder, over the prompts of a batch. Padding is on the left, so that
+    every row writes its next token into the same slot.
     """
     rows = [tuple(prompt) for prompt in prompts]
     distinct = sorted(set(rows))
     number = {prompt: u for u, prompt in enumerate(distinct)}
     rows_B = torch.tensor([number[prompt] for prompt in rows], device=model.device)
-    layers = DynamicCache(config=model.config).layers
-    # a model with other layers than attention to everything brings its own cache
-    static = bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
+    static = attends_to_everything(model)  # other models bring their own cache
     if static and can_pack(model):
-        return _packed(model, distinct, rows_B, max_new)
+        return _packed(model, distinct, rows_B, max_new, decoder)
     return _padded(model, distinct, rows_B, pad_id, max_new if static else None)
 
 
@@ -124,7 +78,7 @@ def _padded(
     cache = DynamicCache(config=model.config)
     if max_new is not None:
         capacity = mask_UT.shape[1] + max_new
-        cache = Cache(layers=[_StaticLayer(capacity) for _ in cache.layers])
+        cache = Cache(layers=[StaticLayer(capacity) for _ in cache.layers])
     out = model(
         input_ids=ids_UT,
         attention_mask=mask_UT,
@@ -138,14 +92,18 @@ def _padded(
 
 
 def _packed(
-    model: PreTrainedModel, prompts: Sequence[Prompt], rows_B: torch.Tensor, max_new: int
+    model: PreTrainedModel,
+    prompts: Sequence[Prompt],
+    rows_B: torch.Tensor,
+    max_new: int,
+    decoder: Decoder | None,
 ) -> Prefilled:
     """Forward passes over packs, which have no padding and in which a shared prefix stands once;
     their keys and values are copied into the slots of the rows.
     """
     mask_UT = _mask(prompts, model.device)
     longest = mask_UT.shape[1]
-    layers = [_StaticLayer(longest + max_new) for _ in DynamicCache(config=model.config).layers]
+    layers = [StaticLayer(longest + max_new) for _ in DynamicCache(config=model.config).layers]
     logits_uV = []
     with packed_attention(model):
         for groups in prefix_packs(prompts, prefix_groups(prompts), PACK_TOKENS):
@@ -158,7 +116,8 @@ def _packed(
                 ]
             )
             read = DynamicCache(config=model.config)
-            logits_uV.append(_run(model, packed, read))
+            run = partial(_run, model) if decoder is None else decoder.read
+            logits_uV.append(run(packed, read))
             rows_R = ((rows_B >= first) & (rows_B < end)).nonzero().squeeze(1)
             index_uT = _left_padded(_tokens(packed), longest, 0).to(model.device)
             for layer, found in zip(layers, read.layers, strict=True):

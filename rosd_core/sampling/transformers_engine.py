@@ -17,6 +17,7 @@ from rosd_core.errors import RosdError
 from rosd_core.models.loading import context_length, load_model
 from rosd_core.prompts.chat import pad_id, stop_ids
 from rosd_core.sampling.batches import decode_batches
+from rosd_core.sampling.decoder import open_decoder
 from rosd_core.sampling.draw import greedy, sample, token_logp, uniform
 from rosd_core.sampling.engine import Completion, Decoding, EngineSettings, Request
 from rosd_core.sampling.prefill import prefill
@@ -82,9 +83,11 @@ class TransformersEngine:
         batch_tokens: int,
         tokenizer: PreTrainedTokenizerBase | None = None,
         report: Report = silent,
+        fast: bool = True,
     ) -> None:
         self.model, self.pad_id, self.batch_tokens = model.eval(), pad_id, batch_tokens
         self.tokenizer, self.masks, self.report = tokenizer, None, report
+        self.fast, self.checked, self.decoder = fast, False, None
         self.stop_ids = torch.tensor(sorted(stop_ids), device=model.device)
         self.context_length = context_length(model.config)
 
@@ -96,12 +99,15 @@ class TransformersEngine:
         context.
         """
         refuse_overlong(requests, decoding.max_new_tokens, self.context_length)
+        self.decoder = open_decoder(self.model, self.checked) if self.fast else None
+        self.fast = self.checked = self.decoder is not None
         prompts, done = [request.prompt_ids for request in requests], {}
         for batch in decode_batches(prompts, decoding.max_new_tokens, self.batch_tokens):
             completions = self._decode(
                 [requests[i] for i in batch], decoding, len(done), len(requests)
             )
             done |= dict(zip(batch, completions, strict=True))
+        self.decoder = None  # its copy of the weights is not kept: they may change
         return [done[i] for i in range(len(requests))]
 
     def _token_masks(self, vocabulary: int) -> "TokenMasks":
@@ -122,7 +128,7 @@ class TransformersEngine:
     ) -> list[Completion]:
         """Decode one batch; of all `of` requests, `before` are done."""
         prompts = [request.prompt_ids for request in requests]
-        filled = prefill(self.model, prompts, decoding.max_new_tokens, self.pad_id)
+        filled = prefill(self.model, prompts, decoding.max_new_tokens, self.pad_id, self.decoder)
         logits_BV = filled.logits_BV
         rows = [_Row(request, self._matcher(request, logits_BV.shape[1])) for request in requests]
         ended_B = torch.zeros(len(rows), dtype=torch.bool, device=logits_BV.device)
@@ -154,6 +160,8 @@ class TransformersEngine:
     def _forward(self, live: _Live, token_B: torch.Tensor) -> torch.Tensor:
         """Logits after one more token per row, (B, V)."""
         live.mask_BT = torch.cat([live.mask_BT, live.mask_BT.new_ones(len(live.rows), 1)], dim=1)
+        if self.decoder is not None:
+            return self.decoder.step(token_B, live.mask_BT, live.cache)
         return self.model(
             input_ids=token_B.unsqueeze(1),
             attention_mask=live.mask_BT,
@@ -195,7 +203,7 @@ def _refuse_not_finite(logits_BV: torch.Tensor, rows: Sequence[_Row]) -> None:
     """Raises RosdError naming the first row with a logit that is not a number or +inf, or with no
     other than -inf. Single ids may have -inf.
     """
-    finite_B = torch.isfinite(logits_BV.max(-1).values)  # the maximum of NaN and a number is NaN
+    finite_B = torch.isfinite(logits_BV.amax(-1))  # the maximum of NaN and a number is NaN
     if not finite_B.all():
         row = rows[int((~finite_B).nonzero()[0])]
         raise RosdError(
