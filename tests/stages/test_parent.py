@@ -69,11 +69,8 @@ class Keeper:
 
 @pytest.fixture(scope="module")
 def keeper(tmp_path_factory):
-    keeper = Keeper(make(tmp_path_factory.mktemp("parent") / "project", LONG).parent)
-    yield keeper
-    running = keeper.parent()
-    keeper.end()
-    assert ended(running)
+    """Killed by the last test."""
+    return Keeper(make(tmp_path_factory.mktemp("parent") / "project", LONG).parent)
 
 
 def ended(pid: int) -> bool:
@@ -210,25 +207,6 @@ def test_a_launcher_that_is_killed_takes_its_child_with_it(keeper):
     assert only_temporary(keeper.project)
 
 
-@pytest.mark.parametrize("victim", ["keeper", pytest.param("parent", marks=pytest.mark.slow)])
-def test_what_is_above_a_stage_takes_it_with_it(keeper, tmp_path, victim):
-    """`keeper` stands for `rosd repro`."""
-    project = shutil.copytree(keeper.project, tmp_path / "project")
-    other = Keeper(project)
-    launcher, pid = begun(other)
-    parent_pid = other.parent()
-    os.kill({"parent": parent_pid, "keeper": other.process.pid}[victim], signal.SIGKILL)
-    _, err = launcher.communicate(timeout=60)
-    assert launcher.returncode == 128 + signal.SIGKILL
-    assert "the parent process of `rosd repro` was killed" in err
-    assert ended(pid)
-    assert ended(parent_pid)
-    assert only_temporary(project)
-    assert other.run("rollout", "i9")[0] == NOT_TAKEN  # nobody listens any more
-    if victim == "parent":
-        other.end()
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -243,3 +221,30 @@ def test_stages_that_start_afresh(tmp_path, changes):
     before = set(sys.modules)
     assert not parent.prepared(write_params(tmp_path, changes))
     assert not [name for name in set(sys.modules) - before if name.startswith("stages.")]
+
+
+@pytest.mark.slow
+def test_a_parent_that_is_killed_takes_its_stages_with_it(keeper, tmp_path):
+    other = Keeper(shutil.copytree(keeper.project, tmp_path / "project"))
+    parent_pid = other.parent()
+    ends_with(other, parent_pid)
+    other.end()
+
+
+def test_nothing_outlives_the_command(keeper):
+    """`keeper` stands for `rosd repro`, which is DVC."""
+    parent_pid = keeper.parent()
+    ends_with(keeper, keeper.process.pid)
+    assert ended(parent_pid)
+
+
+def ends_with(keeper: Keeper, victim: int) -> None:
+    """Kill it while a stage runs: the stage ends, and its launcher, too."""
+    launcher, pid = begun(keeper)
+    os.kill(victim, signal.SIGKILL)
+    _, err = launcher.communicate(timeout=60)
+    assert launcher.returncode == 128 + signal.SIGKILL
+    assert "the parent process of `rosd repro` was killed" in err
+    assert ended(pid)
+    assert only_temporary(keeper.project)
+    assert keeper.run("rollout", "i9")[0] == NOT_TAKEN  # nobody listens any more

@@ -241,19 +241,24 @@ def would_run(project) -> list[str]:
     return [line.split("'")[1] for line in lines if line.startswith("Running stage")]
 
 
+def make_pipeline(folder):
+    """A small project under real DVC, without git."""
+    write_params(folder, SMALL)
+    for name in ("stages", "rosd_core"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("models/base", "optimizers/base"):
+        shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    shutil.copy(ROOT / ".dvcignore", folder)
+    (folder / "metrics").mkdir()
+    shutil.copy(ROOT / "metrics" / "bootstrap-base.json", folder / "metrics")
+    dvc(folder, "init", "--no-scm", "-q")
+
+
 @pytest.mark.stage
 def test_dvc_runs_what_changed_and_nothing_else(tmp_path):
-    """The whole pipeline under real DVC, without git; then what a change would run again."""
-    write_params(tmp_path, SMALL)
-    for name in ("stages", "rosd_core"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("models/base", "optimizers/base"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    shutil.copy(ROOT / "dvc.yaml", tmp_path)
-    shutil.copy(ROOT / ".dvcignore", tmp_path)
-    (tmp_path / "metrics").mkdir()
-    shutil.copy(ROOT / "metrics" / "bootstrap-base.json", tmp_path / "metrics")
-    dvc(tmp_path, "init", "--no-scm", "-q")
+    """The whole pipeline under real DVC; then what a change would run again."""
+    make_pipeline(tmp_path)
     dvc(tmp_path, "repro")
     assert would_run(tmp_path) == []
 

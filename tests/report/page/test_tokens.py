@@ -18,6 +18,7 @@ from rosd_core.report.page.payload import Codes, pack
 from rosd_core.report.page.tokens import (
     Vocabulary,
     milli,
+    milli_lists,
     supervised,
     token_ends,
     utf16_offsets,
@@ -47,6 +48,7 @@ def test_tokens_end_where_the_next_one_begins():
 
 def test_thousandths_of_a_nat():
     assert milli([-0.0004, -0.6931, -math.inf, 0.0]) == [0, -693, -999999, 0]
+    assert milli_lists([[-0.0014, 1.0], [], [-math.inf]]) == [[-1, 1000], [], [-999999]]
 
 
 def test_the_columns_of_the_supervised_tokens():

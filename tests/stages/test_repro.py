@@ -1,0 +1,56 @@
+"""`rosd repro`: real DVC, with the parent process and without."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rosd_core.tables.hashing import table_hash
+from tests.stages.test_pipeline import dvc, make_pipeline
+from tests.support import ROOT, SMALL, write_params
+
+pytestmark = pytest.mark.stage
+SCRIPT = f"#!{sys.executable}\nfrom stages.launch import main\nmain()\n"
+
+
+def repro(project: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    """The installed command, of the code here."""
+    script = project.parent / "bin" / "rosd"
+    script.parent.mkdir(exist_ok=True)
+    script.write_text(SCRIPT)
+    script.chmod(0o755)
+    path = [str(script.parent), str(Path(sys.executable).parent), os.environ["PATH"]]
+    env = os.environ | {"PATH": os.pathsep.join(path), "PYTHONPATH": str(ROOT)}
+    command = [str(script), "repro", *args]
+    return subprocess.run(command, cwd=project, env=env, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("workers", [2, pytest.param(1, marks=pytest.mark.slow)])
+def test_the_tables_and_dvc_lock_are_those_of_dvc(tmp_path, workers):
+    """With 2 workers the parent takes no stage."""
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    ours.mkdir()
+    make_pipeline(ours)
+    write_params(ours, SMALL | {"engine": {"workers": workers}})
+    shutil.copytree(ours, theirs)
+    done = repro(ours, "prepare")
+    assert (done.returncode, "> rosd prepare" in done.stdout) == (0, True), done.stderr
+    dvc(theirs, "repro", "prepare")
+    hashes = [table_hash(project / "data" / "problems.parquet") for project in (ours, theirs)]
+    assert hashes[0] == hashes[1]
+    assert (ours / "dvc.lock").read_text() == (theirs / "dvc.lock").read_text()
+
+
+def test_what_is_wrong_is_said_by_the_stage_and_ends_as_under_dvc(tmp_path):
+    project = tmp_path / "project"
+    project.mkdir()
+    make_pipeline(project)
+    write_params(project, SMALL | {"rollout": {"no such key": 1}})
+    done = repro(project, "-s", "prepare")
+    assert done.returncode == 255
+    assert "rosd prepare: params.yaml: unknown key 'rollout.no such key'." in done.stderr
+    assert "failed to reproduce 'prepare'" in done.stderr
+    assert repro(project, "--no-such-option").returncode == 254
