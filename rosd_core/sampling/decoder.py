@@ -15,15 +15,25 @@ that share keys and values, D head width, H hidden, V vocabulary.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch.nn import Linear
-from torch.nn.functional import rms_norm, scaled_dot_product_attention
+from torch.nn.functional import rms_norm
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
 from rosd_core.forward.packing import Pack, Segment, can_pack
+from rosd_core.sampling.attention import (
+    SharedCache,
+    States,
+    attend_segment,
+    attend_shared,
+    attend_slots,
+    own_mask,
+    slots_bias,
+)
 from rosd_core.sampling.cache import StaticLayer, attends_to_everything
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj")
@@ -34,8 +44,8 @@ MLP = ("gate_proj", "up_proj", "down_proj")
 COPIED_BYTES = 4 << 30
 TOLERANCE = 1e-4  # of the largest logit, between this forward pass and the model's own
 
-# layer, queries (N, A, D), keys and values (N, K, D) -> (N, A x D)
-Attend = Callable[["_Layer", torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+# number of the layer, scaling, queries (N, A, D) with keys and values (N, K, D) -> (N, A x D)
+Attend = Callable[[int, float, States], torch.Tensor]
 
 
 class _Product:
@@ -44,13 +54,8 @@ class _Product:
     def __init__(self, maps: Sequence[Linear], copied: bool) -> None:
         self.parts = [(linear.weight.detach(), linear.bias) for linear in maps]
         if copied:
-            weight = torch.cat([weight for weight, _ in self.parts])
-            biases = [
-                weight.new_zeros(len(weight)) if bias is None else bias.detach()
-                for weight, bias in self.parts
-            ]
-            bias = None if all(bias is None for _, bias in self.parts) else torch.cat(biases)
-            self.parts = [(torch.ops.mkldnn._reorder_linear_weight(weight), bias)]
+            joined = self.parts[0] if len(maps) == 1 else _side_by_side(maps)
+            self.parts = [(torch.ops.mkldnn._reorder_linear_weight(joined[0]), joined[1])]
 
     def __call__(self, x_NH: torch.Tensor) -> torch.Tensor:
         made = [
@@ -58,6 +63,16 @@ class _Product:
             for weight, bias in self.parts
         ]
         return made[0] if len(made) == 1 else torch.cat(made, -1)
+
+
+def _side_by_side(maps: Sequence[Linear]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """One weight and one bias for all."""
+    weight = torch.cat([linear.weight.detach() for linear in maps])
+    if all(linear.bias is None for linear in maps):
+        return weight, None
+    zeros = [linear.weight.new_zeros(linear.out_features) for linear in maps]
+    biases = [zero if x.bias is None else x.bias for zero, x in zip(zeros, maps, strict=True)]
+    return weight, torch.cat(biases).detach()
 
 
 class _Norm:
@@ -130,7 +145,8 @@ class Decoder:
                 parts = zip(layer.head_norms, turned_NAD.split(widths[:2], 1), strict=True)
                 turned_NAD = torch.cat([norm(part) for norm, part in parts], 1)
             query_NAD, key_NKD = _rotated(turned_NAD, cos_N1D, sin_N1D).split(widths[:2], 1)
-            hidden_NH = hidden_NH + layer.out(attend(layer, query_NAD, key_NKD, value_NKD))
+            states = (query_NAD, key_NKD, value_NKD)
+            hidden_NH = hidden_NH + layer.out(attend(layer.number, layer.scaling, states))
             hidden_NH += layer.mlp(layer.norm_2(hidden_NH))
         return hidden_NH
 
@@ -138,73 +154,28 @@ class Decoder:
         """Logits after one more token per row, (B, V). `mask_BT` says which slots of the cache hold
         tokens, that of the new token included.
         """
-        rows, groups = len(token_B), self.heads // self.key_heads
-        bias_B11T = None
-        if not bool(mask_BT.all()):
-            empty_B11T = mask_BT[:, None, None] == 0
-            bias_B11T = torch.zeros(empty_B11T.shape).masked_fill_(empty_B11T, -torch.inf)
-
-        def attend(
-            layer: _Layer, query_BAD: torch.Tensor, key_BKD: torch.Tensor, value_BKD: torch.Tensor
-        ) -> torch.Tensor:
-            key_BKTD, value_BKTD = cache.update(
-                key_BKD.unsqueeze(2), value_BKD.unsqueeze(2), layer.number
-            )
-            query_BKgD = query_BAD.unflatten(1, (self.key_heads, groups))
-            return scaled_dot_product_attention(
-                query_BKgD, key_BKTD, value_BKTD, attn_mask=bias_B11T, scale=layer.scaling
-            ).reshape(rows, -1)
-
+        if isinstance(cache, SharedCache):
+            attend = partial(attend_shared, cache)
+        else:
+            attend = partial(attend_slots, cache, slots_bias(mask_BT))
         hidden_BH = self._run(token_B, mask_BT.sum(-1) - 1, attend)
         return self.head(self.norm(hidden_BH))
 
     def read(self, packed: Pack, cache: Cache) -> torch.Tensor:
         """Logits after each prompt of a pack, (u, V); `cache` receives its keys and values."""
-        masks = [_own_mask(segment) for segment in packed.segments]
+        masks = [own_mask(segment) for segment in packed.segments]
 
-        def attend(layer: _Layer, *states_NAD: torch.Tensor) -> torch.Tensor:
+        def attend(number: int, scaling: float, states_NAD: States) -> torch.Tensor:
             query, key, value = (x.transpose(0, 1).unsqueeze(0) for x in states_NAD)
-            cache.update(key, value, layer.number)
+            cache.update(key, value, number)
             pieces = [
-                _segment_attention(segment, mask, query, key, value, layer.scaling)
+                attend_segment(segment, mask, scaling, (query, key, value))
                 for segment, mask in zip(packed.segments, masks, strict=True)
             ]
             return torch.cat(pieces, 2)[0].transpose(0, 1).flatten(1)
 
         hidden_NH = self._run(packed.ids_T, packed.positions_T, attend)
         return self.head(self.norm(hidden_NH[packed.sources_N]))
-
-
-def _own_mask(segment: Segment) -> torch.Tensor | None:
-    """What is added to the scores of a segment behind a prompt, (t, prompt + t); None where there
-    is none, and attention is plainly causal.
-    """
-    before = segment.prompt[1] - segment.prompt[0]
-    if not before:
-        return None
-    tokens = segment.end - segment.start
-    return torch.full((tokens, before + tokens), -torch.inf).triu_(before + 1)
-
-
-def _segment_attention(
-    segment: Segment,
-    mask: torch.Tensor | None,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    scaling: float,
-) -> torch.Tensor:
-    """Attention of one segment over its prompt and itself, (1, A, t, D); the states are those of
-    the pack, (1, A, N, D) and (1, K, N, D).
-    """
-    at, prompt = slice(segment.start, segment.end), slice(*segment.prompt)
-    seen = (key[:, :, at], value[:, :, at])
-    if mask is not None:
-        seen = (torch.cat([x[:, :, prompt], x[:, :, at]], 2) for x in (key, value))
-    return scaled_dot_product_attention(
-        query[:, :, at], *seen, attn_mask=mask, is_causal=mask is None, scale=scaling,
-        enable_gqa=True,
-    )  # fmt: skip
 
 
 def open_decoder(model: PreTrainedModel, checked: bool = False) -> Decoder | None:

@@ -15,10 +15,12 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer
 
 from rosd_core.forward.packing import Pack, can_pack, pack, packed_attention
+from rosd_core.sampling.attention import SharedCache
 from rosd_core.sampling.batches import prefix_groups, prefix_packs
 from rosd_core.sampling.cache import StaticLayer, attends_to_everything
 from rosd_core.sampling.decoder import Decoder
 
+ROWS_OF_SHARED = 2  # rows per prompt from which a decoder keeps a prompt once for all of them
 PACK_TOKENS = 4096  # of a forward pass over prompts: more take memory and are no faster
 
 Prompt = tuple[int, ...]
@@ -50,6 +52,8 @@ def prefill(
     number = {prompt: u for u, prompt in enumerate(distinct)}
     rows_B = torch.tensor([number[prompt] for prompt in rows], device=model.device)
     static = attends_to_everything(model)  # other models bring their own cache
+    if decoder is not None and len(rows) >= ROWS_OF_SHARED * len(distinct):
+        return _shared(model, distinct, rows_B, max_new, decoder)
     if static and can_pack(model):
         return _packed(model, distinct, rows_B, max_new, decoder)
     return _padded(model, distinct, rows_B, pad_id, max_new if static else None)
@@ -127,6 +131,20 @@ def _packed(
                     layer.allocate(len(rows_B), found.keys, found.values)
                 layer.fill(found, rows_R, index_uT[rows_B[rows_R] - first])
     return Prefilled(Cache(layers=list(layers)), mask_UT[rows_B], torch.cat(logits_uV)[rows_B])
+
+
+def _shared(
+    model: PreTrainedModel,
+    prompts: Sequence[Prompt],
+    rows_B: torch.Tensor,
+    max_new: int,
+    decoder: Decoder,
+) -> Prefilled:
+    """A cache that holds each prompt once."""
+    read = _packed(model, prompts, torch.arange(len(prompts)), 0, decoder)
+    layers = [layer for layer in read.cache.layers if isinstance(layer, StaticLayer)]
+    cache = SharedCache(layers, read.mask_BT, rows_B, max_new)
+    return Prefilled(cache, read.mask_BT[rows_B], read.logits_BV[rows_B])
 
 
 def _run(model: PreTrainedModel, packed: Pack, cache: Cache) -> torch.Tensor:

@@ -45,12 +45,14 @@ PLAIN = {
 
 
 @pytest.mark.parametrize("name", PLAIN)
-@pytest.mark.parametrize("copied_bytes", [1 << 30, 0])
-def test_logits_are_those_of_the_plain_forward_pass(name, copied_bytes, monkeypatch):
+@pytest.mark.parametrize(("copied_bytes", "shared_from"), [(1 << 30, 2), (0, 2), (1 << 30, 1)])
+def test_logits_are_those_of_the_plain_forward_pass(name, copied_bytes, shared_from, monkeypatch):
     """After prompts of different lengths, of which some begin alike and one stands twice; then
-    after one and two more tokens.
+    after one and two more tokens, with fewer rows at the end. With weights in either layout, and
+    with prompts that are kept once or for every row.
     """
     monkeypatch.setattr("rosd_core.sampling.decoder.COPIED_BYTES", copied_bytes)
+    monkeypatch.setattr("rosd_core.sampling.prefill.ROWS_OF_SHARED", shared_from)
     model = make(PLAIN[name][0], **PLAIN[name][1])
     rows = [list(prompt) for prompt in [*PROMPTS, PROMPTS[1]]]
     with torch.inference_mode():
@@ -61,6 +63,10 @@ def test_logits_are_those_of_the_plain_forward_pass(name, copied_bytes, monkeypa
         for step in range(3):
             real = torch.stack([model(torch.tensor([row])).logits[0, -1] for row in rows])
             assert torch.allclose(logits_BV, real, atol=1e-5 * real.abs().max().item())
+            if step == 1:
+                keep = torch.tensor([0, 1, 3, 6, 7])
+                filled.cache.batch_select_indices(keep)
+                rows, mask_BT = [rows[b] for b in keep.tolist()], mask_BT[keep]
             token_B = torch.arange(3 + step, 3 + step + len(rows))
             rows = [[*row, token] for row, token in zip(rows, token_B.tolist(), strict=True)]
             if step < 2:
