@@ -1,5 +1,6 @@
 """Rows that were made a second time, against those of the table."""
 
+from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -46,7 +47,7 @@ def _difference(field: pa.Field, stored: Any, again: Any, tolerance: float) -> s
     while pa.types.is_list(inner):
         inner = inner.value_type
     if stored is None or again is None or not pa.types.is_floating(inner):
-        plain = again.tolist() if isinstance(again, np.ndarray) else again
+        plain = again.tolist() if isinstance(again, np.ndarray | array) else again
         same = stored == (list(plain) if isinstance(plain, tuple) else plain)
         return None if same else f"{field.name} is another one"
     before_N = np.asarray(stored, dtype=np.float64).reshape(-1)
