@@ -143,7 +143,7 @@ def _distill(case: Case) -> Memory:
         "gathered weights": gathered(shape, training),
     }
     largest = 2 * 4.0 * max(shape.head, shape.body / shape.layers)
-    copied = 4.0 * training.trained / training.shards
+    copied = 0.0 if training.offload else 4.0 * training.trained / training.shards
     step = {"temporary, in a step": copied if hardware.device == "cuda" else largest}
     moment = max((forward, step), key=lambda parts: sum(parts.values()))
     parts = {"libraries": LIBRARIES, **weights_of(shape, training, hardware), **moment}
@@ -155,18 +155,19 @@ def _distill(case: Case) -> Memory:
 def weights_of(shape: ModelShape, training: Training, hardware: Hardware) -> dict[str, float]:
     """fp32 weights, gradients and state, each process' share."""
     n = training.shards
-    stays = training.offload and hardware.device == "cuda"
+    if training.offload and hardware.device == "cuda":  # all of it lies in the machine's memory
+        return dict.fromkeys(("weights", "gradients", "optimizer"), 0.0)
     return {
         "weights": 4.0 * shape.parameters / n,
         "gradients": 4.0 * training.trained / n,
-        "optimizer": 0.0 if stays else training.state * training.trained / n,
+        "optimizer": training.state * training.trained / n,
     }
 
 
 def gathered(shape: ModelShape, training: Training) -> float:
     """Bytes of sharded weights that a process holds whole in a pass: two layers and the head."""
     whole = 2 * shape.body / shape.layers + shape.head
-    return 4.0 * whole if training.shards > 1 else 0.0
+    return 4.0 * whole if training.shards > 1 or training.offload else 0.0
 
 
 def batch_tokens(params: Params, load: Workload) -> float:
