@@ -64,7 +64,10 @@ def _lower(case: Case, line: Line) -> Iterator[str]:
         elif key:
             yield f"  {key}"
     if stage == "score":
-        yield "  score.teacher: current needs one model instead of two."
+        for name, value in (("autocast", "none"), ("teacher", "current")):
+            size = _size(case, _changed(case.params, stage, **{name: value}), stage)
+            if size <= line.room:
+                yield f"  score.{name}: {value}: {_gib(size)}."
     if stage == "distill":
         yield from _smaller_training(case, line)
 
@@ -78,11 +81,15 @@ def _smaller_training(case: Case, line: Line) -> Iterator[str]:
         if size <= line.room:
             yield f"  distill.lora, rank {ADAPTER['rank']}: {_gib(size)}."
     if case.hardware.device == "cuda":
-        for count in SMALLER:
+        now = case.params.distill.batch_tokens
+        more = (n for n in SMALLER if n > case.training.shards)
+        for count, part in ((n, p) for n in more for p in (1, *SMALLER)):
             shared = replace(case, training=replace(case.training, shards=count))
-            size = _size(shared, case.params, "distill")
-            if count > case.training.shards and size <= line.room:
-                yield f"  sharded over {count} GPUs (FSDP): {_gib(size)} on each."
+            tokens = max(1, now // part)
+            size = _size(shared, _changed(case.params, "distill", batch_tokens=tokens), "distill")
+            if size <= line.room:
+                lower = "" if part == 1 else f", distill.batch_tokens: {tokens}"
+                yield f"  sharded over {count} GPUs (FSDP){lower}: {_gib(size)} on each."
                 return
 
 

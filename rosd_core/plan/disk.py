@@ -9,8 +9,9 @@ from rosd_core.plan.model_shape import ModelShape
 from rosd_core.plan.work import supervised
 from rosd_core.plan.workload import Workload
 
-LOGP, ID, LIKELY_ID, PROMPT_ID, TEXT = 2.2, 1.0, 0.7, 0.3, 0.8  # bytes a token, compressed
-ROW, FILE = 25.0, 12_000.0  # a row's ids and enums; the description of the columns
+LOGP, ID, LIKELY_ID, PROMPT_ID, TEXT = 1.9, 1.0, 0.6, 0.3, 0.6  # bytes a token, compressed
+PLACE = 0.15  # bytes of a supervised position
+SAMPLED, ROW, FILE = 18.0, 9.0, 9_000.0  # ids, seed and enums of a row; the columns' description
 
 
 def stage_bytes(case: Case) -> dict[str, dict[str, float]]:
@@ -21,23 +22,17 @@ def stage_bytes(case: Case) -> dict[str, dict[str, float]]:
     tests = load.tests.value * load.samples
     sampled = rollouts * load.response.value
     read = rollouts * load.prompt.value
-    return {
-        "rollout": {
-            "rollouts": FILE
-            + sampled * (2 * LOGP + ID + TEXT / 2)
-            + PROMPT_ID * read
-            + ROW * rollouts
-        },
-        "reflect": {
-            "reflections": FILE
-            + TEXT * answers * (2 * load.answer.value + 0.3 * load.question.value)
-            + ROW * rollouts
-        },
-        "align": {"alignments": FILE + 0.3 * tokens + ROW * rollouts},
-        "score": {"scores": FILE + score_bytes(shape, params, load)},
-        "distill": model_bytes(shape, params, case.training),
-        "evaluate": {"evaluation": FILE + tests * (TEXT * load.test_response.value + ROW)},
+    written = load.answer.value * 2 * TEXT + load.question.value * TEXT / 2
+    tables = {
+        "rollouts": sampled * (2 * LOGP + ID + TEXT) + PROMPT_ID * read + SAMPLED * rollouts,
+        "reflections": answers * written + ROW * rollouts,
+        "alignments": PLACE * tokens + ROW * rollouts,
+        "scores": score_bytes(shape, params, load),
+        "evaluation": tests * (TEXT * load.test_response.value + ROW / 2),
     }
+    stages = dict(zip(tables, ("rollout", "reflect", "align", "score", "evaluate"), strict=True))
+    found = {stages[name]: {name: FILE + size} for name, size in tables.items()}
+    return found | {"distill": model_bytes(shape, params, case.training)}
 
 
 def score_bytes(shape: ModelShape, params: Params, load: Workload) -> float:

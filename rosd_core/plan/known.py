@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rosd_core.errors import RosdError
+
 
 @dataclass(frozen=True)
 class Known:
@@ -25,11 +27,16 @@ class Measured:
     keys: Sequence[str]
 
     def newest(self, stage: str, others: Sequence[str] = ()) -> tuple[dict[str, Any], str]:
-        """The metrics of a stage and its iteration, ({}, "") where there are none."""
+        """The metrics of a stage and its iteration, ({}, "") where there are none. Raises RosdError
+        for a damaged file.
+        """
         for key in (*reversed(self.keys), *others):
             file = self.folder / f"{stage}-{key}.json"
             if file.is_file():
-                return json.loads(file.read_text(encoding="utf-8")), key
+                try:
+                    return json.loads(file.read_text(encoding="utf-8")), key
+                except ValueError:
+                    raise RosdError(f"{file}: not JSON; delete it and run `dvc repro`.") from None
         return {}, ""
 
     def number(self, stage: str, names: tuple[str, ...], otherwise: Known) -> Known:

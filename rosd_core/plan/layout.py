@@ -11,7 +11,7 @@ STATE_BYTES = {"adamw": 8.0, "adamw_8bit": 2.0, "adafactor": 0.02}  # of a train
 @dataclass(frozen=True)
 class Training:
     """`trained` parameters with `state` bytes of optimizer state each; weights, gradients and state
-    are divided over `shards` processes, the state may lie in the machine's memory instead.
+    are divided over `shards` processes; offloaded, they lie in the machine's memory instead.
     """
 
     trained: float

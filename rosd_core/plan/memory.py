@@ -111,7 +111,7 @@ def _score(case: Case, first: bool) -> Memory:
     parts = {
         "libraries": LIBRARIES,
         "weights": 4.0 * shape.parameters * models,
-        "bf16 copies of weights": _copies(shape, p.autocast),
+        "bf16 copies of weights": models * _copies(shape, p.autocast),
         "activations": width * batch * passing_bytes(shape),
         "logits": chunk_bytes(shape, case.hardware.device, COMPARED),
     }
@@ -119,7 +119,7 @@ def _score(case: Case, first: bool) -> Memory:
 
 
 def _copies(shape: ModelShape, autocast: str) -> float:
-    """Autocast keeps a bf16 copy of every weight of a product while a batch is worked on."""
+    """Autocast keeps a bf16 copy of every weight of a product until its context ends."""
     return 2.0 * (shape.body + shape.head) if autocast == "bfloat16" else 0.0
 
 
@@ -140,9 +140,10 @@ def _distill(case: Case) -> Memory:
         "activations": batch * saved,
         "logits": chunk_bytes(shape, hardware.device, TRAINED),
         "gradient of the head": 4.0 * shape.head if p.lora is None else 0.0,
+        "gathered weights": gathered(shape, training),
     }
     largest = 2 * 4.0 * max(shape.head, shape.body / shape.layers)
-    copied = 4.0 * training.trained / training.shards
+    copied = 0.0 if training.offload else 4.0 * training.trained / training.shards
     step = {"temporary, in a step": copied if hardware.device == "cuda" else largest}
     moment = max((forward, step), key=lambda parts: sum(parts.values()))
     parts = {"libraries": LIBRARIES, **weights_of(shape, training, hardware), **moment}
@@ -152,19 +153,21 @@ def _distill(case: Case) -> Memory:
 
 
 def weights_of(shape: ModelShape, training: Training, hardware: Hardware) -> dict[str, float]:
-    """fp32 weights, gradients and state, each process' share; sharded weights are gathered for two
-    layers, or the embedding, at a time.
-    """
+    """fp32 weights, gradients and state, each process' share."""
     n = training.shards
-    stays = training.offload and hardware.device == "cuda"
-    parts = {
+    if training.offload and hardware.device == "cuda":  # all of it lies in the machine's memory
+        return dict.fromkeys(("weights", "gradients", "optimizer"), 0.0)
+    return {
         "weights": 4.0 * shape.parameters / n,
         "gradients": 4.0 * training.trained / n,
-        "optimizer": 0.0 if stays else training.state * training.trained / n,
+        "optimizer": training.state * training.trained / n,
     }
-    if n > 1:
-        parts["gathered weights"] = 4.0 * (2 * shape.body / shape.layers + shape.head)
-    return parts
+
+
+def gathered(shape: ModelShape, training: Training) -> float:
+    """Bytes of sharded weights that a process holds whole in a pass: two layers and the head."""
+    whole = 2 * shape.body / shape.layers + shape.head
+    return 4.0 * whole if training.shards > 1 or training.offload else 0.0
 
 
 def batch_tokens(params: Params, load: Workload) -> float:

@@ -14,7 +14,7 @@ from rosd_core.plan.disk import model_bytes, score_bytes
 from rosd_core.plan.hardware import GIB, card
 from rosd_core.plan.layout import adapter, training_of
 from rosd_core.plan.lines import lines_of
-from rosd_core.plan.memory import stage_memory, weights_of
+from rosd_core.plan.memory import gathered, stage_memory, weights_of
 from rosd_core.plan.model_shape import read_config, shape_of
 from rosd_core.plan.plan import make_plan
 from rosd_core.plan.work import distill, prompts_of_step, read_once, score, stage_work
@@ -90,9 +90,11 @@ def test_weights_gradients_and_state_take_16_bytes_a_parameter():
     assert sum(parts.values()) == 16 * shape.parameters
     assert parts["optimizer"] == 8 * shape.parameters
     half = weights_of(shape, replace(whole, shards=2), card("H100", 2))
-    # half of it, and two layers and the head that are gathered, in fp32
-    gathered = 4 * (2 * shape.body / shape.layers + shape.head)
-    assert sum(half.values()) == 8 * shape.parameters + gathered
+    assert sum(half.values()) == 8 * shape.parameters
+    # two layers and the head are gathered, in fp32
+    assert gathered(shape, whole) == 0
+    two = 4 * (2 * shape.body / shape.layers + shape.head)
+    assert gathered(shape, replace(whole, shards=2)) == two
     eighth = weights_of(shape, replace(whole, state=2.0), card("H100", 1))
     assert eighth["optimizer"] == 2 * shape.parameters
     assert weights_of(shape, replace(whole, offload=True), card("H100", 1))["optimizer"] == 0

@@ -75,6 +75,12 @@ def test_bad_input_is_one_message(project, options, told):
     assert refused(project, "plan", *options).startswith(told)
 
 
+def test_damaged_metrics_are_named(project):
+    (project / "metrics").mkdir()
+    (project / "metrics" / "rollout-i1.json").write_text("{")
+    assert "rollout-i1.json: not JSON" in refused(project, "plan", "--card", "H100")
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
 def test_gpus_that_are_not_here_need_a_name(project):
     assert "name one with --card" in refused(project, "plan", "--gpus", "2")
