@@ -16,29 +16,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
 from rosd_core.errors import RosdError
+from rosd_core.forward.attention import Segment, segment_attention
+from rosd_core.forward.last_layer import last_layer_where_read
 
 NAME = "rosd_packed"
 # further arguments that models pass to their attention and that do not change it
 HARMLESS = {
     "cache_position", "is_causal", "output_attentions", "output_hidden_states", "position_ids",
-    "return_dict", "use_cache",
+    "read", "return_dict", "use_cache",
 }  # fmt: skip
 
 # prompt ids, response ids, positions: ascending indices of the response
 PackRow = tuple[Sequence[int], Sequence[int], Sequence[int]]
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Tokens start..end of the pack; `prompt` is the shared piece before them, (0, 0) if none."""
-
-    start: int
-    end: int
-    prompt: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -148,45 +140,6 @@ def batches(
         yield batch
 
 
-def _mask(queries: int, keys: int, window: int | None, device: torch.device) -> torch.Tensor | None:
-    """Which of `keys` the last `queries` of them see, (queries, keys): those before, at most
-    `window` back.
-    """
-    place = torch.arange(keys - queries, keys, device=device).unsqueeze(1)
-    back = place - torch.arange(keys, device=device)
-    seen = back >= 0
-    return seen & (back < window) if window else seen
-
-
-def _segment_attention(
-    segment: Segment,
-    query_1ATD: torch.Tensor,
-    key_1ATD: torch.Tensor,
-    value_1ATD: torch.Tensor,
-    window: int | None,
-    dropout: float,
-    scaling: float | None,
-) -> torch.Tensor:
-    """Attention of one segment over its prompt and itself, (1, A, t, D) of its t tokens."""
-    at, (first, last) = slice(segment.start, segment.end), segment.prompt
-    query, key, value = query_1ATD[:, :, at], key_1ATD[:, :, at], value_1ATD[:, :, at]
-    if last > first:
-        key = torch.cat([key_1ATD[:, :, first:last], key], 2)
-        value = torch.cat([value_1ATD[:, :, first:last], value], 2)
-    causal = last == first and not (window and key.shape[2] > window)
-    mask = None if causal else _mask(query.shape[2], key.shape[2], window, query.device)
-    groups = query.shape[1] // key.shape[1]
-    # grouped heads have a kernel of their own on a GPU alone, in half precision and without a mask
-    half = query.is_cuda and query.dtype in (torch.float16, torch.bfloat16)
-    grouped = groups > 1 and half and mask is None
-    if groups > 1 and not grouped:
-        key, value = (x.repeat_interleave(groups, 1) for x in (key, value))
-    return scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=causal, scale=scaling,
-        enable_gqa=grouped,
-    )  # fmt: skip
-
-
 def _attention(
     module: torch.nn.Module,
     query_1ATD: torch.Tensor,
@@ -208,11 +161,8 @@ def _attention(
             f"{type(module).__name__}: its attention is not plain causal attention"
             f" ({', '.join(odd) or 'is_causal'}), and rows cannot be packed for it."
         )
-    pieces = [
-        _segment_attention(segment, query_1ATD, key_1ATD, value_1ATD, window, dropout, scaling)
-        for segment in segments
-    ]
-    return torch.cat(pieces, 2).transpose(1, 2).contiguous(), None
+    out = segment_attention(query_1ATD, key_1ATD, value_1ATD, segments, window, dropout, scaling)
+    return out, None
 
 
 AttentionInterface.register(NAME, _attention)
@@ -235,7 +185,8 @@ def packed_attention(model: PreTrainedModel) -> Iterator[None]:
     before = model.config._attn_implementation or "sdpa"
     model.set_attn_implementation(NAME)
     try:
-        yield
+        with last_layer_where_read(model):
+            yield
     finally:
         model.set_attn_implementation(before)
 
@@ -248,6 +199,7 @@ def packed_hidden(model: PreTrainedModel, packed: Pack) -> torch.Tensor:
         position_ids=packed.positions_T.unsqueeze(0).to(device),
         use_cache=False,
         segments=packed.segments,
+        read=packed.sources_N.unique().to(device),
     )
     return out.last_hidden_state[0].index_select(0, packed.sources_N.to(device))
 

@@ -26,9 +26,16 @@ class Head:
     matrix_VH: torch.Tensor
     bias_V: torch.Tensor | None = None
 
-    def logits(self, hidden_NH: torch.Tensor) -> torch.Tensor:
-        """(N, V) in fp32."""
-        logits_NV = torch.mm(hidden_NH, self.matrix_VH.t()).float()
+    def logits(
+        self, hidden_NH: torch.Tensor, buffer_NV: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """(N, V) in fp32; in the first rows of the buffer, where it is given."""
+        if buffer_NV is None:
+            logits_NV = torch.mm(hidden_NH, self.matrix_VH.t()).float()
+        elif hidden_NH.dtype == buffer_NV.dtype:
+            logits_NV = torch.mm(hidden_NH, self.matrix_VH.t(), out=buffer_NV[: len(hidden_NH)])
+        else:
+            logits_NV = buffer_NV[: len(hidden_NH)].copy_(torch.mm(hidden_NH, self.matrix_VH.t()))
         return logits_NV if self.bias_V is None else logits_NV.add_(self.bias_V.float())
 
     def cast(self, dtype: torch.dtype) -> "Head":
@@ -66,8 +73,17 @@ def mixed_head(heads: Sequence[Head], shares: Sequence[float]) -> Head:
     return Head(matrix_VH, sum(biases[1:], biases[0]) if biases else None)
 
 
+def chunk_size(vocabulary: int, least: int) -> int:
+    """The tokens of a chunk, so that its logits stay near CHUNK_ENTRIES; at least `least`."""
+    return max(least, CHUNK_ENTRIES // vocabulary)
+
+
+def slices(tokens: int, size: int) -> Iterator[slice]:
+    """Slices of at most `size` tokens."""
+    return (slice(start, min(start + size, tokens)) for start in range(0, tokens, size))
+
+
 def chunks(hidden_NH: torch.Tensor, vocabulary: int) -> Iterator[slice]:
     """Slices of N so that a chunk's logits stay near CHUNK_ENTRIES."""
-    tokens = len(hidden_NH)
-    size = max(CHUNK_ROWS.get(hidden_NH.device.type, 1024), CHUNK_ENTRIES // vocabulary)
-    return (slice(start, start + size) for start in range(0, tokens, size))
+    least = CHUNK_ROWS.get(hidden_NH.device.type, 1024)
+    return slices(len(hidden_NH), chunk_size(vocabulary, least))

@@ -7,39 +7,70 @@ three matrix products, and no fourth for recomputation.
 Dimension names: N supervised token, n token of a chunk, V vocabulary, H hidden.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 
-from rosd_core.losses.chunked import Targets, chunk_loss
-from rosd_core.losses.head import Head, chunks
+from rosd_core.losses.chunked import ChunkLoss, Targets, chunk_loss
+from rosd_core.losses.head import Head, chunk_size, slices
 from rosd_core.losses.token_losses import LossSettings
 
+# tokens of a chunk, at least: the head's matrix is read three times per chunk. Its losses are
+# computed in blocks, whose logits stay in a CPU's cache.
+CHUNK_ROWS = {"cpu": 256, "cuda": 1024}
+BLOCK_ROWS = {"cpu": 1, "cuda": 1024}
 
-@dataclass(frozen=True)
+
 class _Gradients:
     """Gradients by hidden states, matrix and bias, summed over chunks; None where not wanted."""
 
-    hidden_NH: torch.Tensor | None
-    matrix_VH: torch.Tensor | None
-    bias_V: torch.Tensor | None
+    def __init__(self, leaves: Sequence[torch.Tensor | None], wanted: Sequence[bool]) -> None:
+        self.hidden_NH, self.matrix_VH, self.bias_V = (
+            torch.empty_like(leaf) if leaf is not None and needed else None
+            for leaf, needed in zip(leaves, wanted, strict=True)
+        )
+        self.any = any(wanted)
 
     def add(
         self, at: slice, slope_nV: torch.Tensor, hidden_nH: torch.Tensor, head: Head, scale: float
     ) -> None:
-        """Add a chunk, given its gradient by the logits."""
+        """Add a chunk, given its gradient by the logits; the first one starts at token 0."""
+        kept = 1 if at.start else 0  # of what the buffers hold
         if self.bias_V is not None:
-            self.bias_V.add_(slope_nV.sum(0) / scale)
+            part_V = slope_nV.sum(0) / scale
+            self.bias_V.copy_(self.bias_V + part_V if kept else part_V)
         slope_nV = slope_nV.to(head.matrix_VH.dtype)
         if self.hidden_NH is not None:
             part_nH = torch.mm(slope_nV, head.matrix_VH)
             self.hidden_NH[at] = part_nH.to(self.hidden_NH) / scale
-        if self.matrix_VH is not None:
-            if slope_nV.dtype == self.matrix_VH.dtype:
-                self.matrix_VH.addmm_(slope_nV.t(), hidden_nH, alpha=1 / scale)
-            else:
-                self.matrix_VH.add_(torch.mm(slope_nV.t(), hidden_nH), alpha=1 / scale)
+        if self.matrix_VH is None:
+            return
+        if slope_nV.dtype == self.matrix_VH.dtype:
+            self.matrix_VH.addmm_(slope_nV.t(), hidden_nH, beta=kept, alpha=1 / scale)
+        elif kept:
+            self.matrix_VH.add_(torch.mm(slope_nV.t(), hidden_nH), alpha=1 / scale)
+        else:
+            self.matrix_VH.copy_(torch.mm(slope_nV.t(), hidden_nH)).mul_(1 / scale)
+
+
+def _blocks(
+    logits_nV: torch.Tensor,
+    teacher_nV: torch.Tensor | None,
+    targets: Targets,
+    settings: LossSettings,
+    gradient: bool,
+) -> Iterator[ChunkLoss]:
+    """The losses of a chunk, block by block; its logits are overwritten by their gradient."""
+    tokens, vocabulary = logits_nV.shape
+    least = BLOCK_ROWS.get(logits_nV.device.type, 1024)
+    for at in slices(tokens, chunk_size(vocabulary, least)):
+        block_nV, teachers = logits_nV[at], None if teacher_nV is None else teacher_nV[at]
+        found = chunk_loss(block_nV, targets.chunk(at), settings, teachers, gradient)
+        slope_nV = found.gradient_nV
+        if slope_nV is not None and slope_nV.data_ptr() != block_nV.data_ptr():
+            block_nV.copy_(slope_nV)
+        yield found
 
 
 class _HeadLoss(torch.autograd.Function):
@@ -56,30 +87,27 @@ class _HeadLoss(torch.autograd.Function):
         teacher: Head | None,
         scale: float,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        device = hidden_NH.device.type
+        device, (tokens, vocabulary) = hidden_NH.device.type, (len(hidden_NH), len(matrix_VH))
         autocast = torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if autocast else matrix_VH.dtype
-        wanted, leaves = ctx.needs_input_grad[:3], (hidden_NH, matrix_VH, bias_V)
-        gradients = _Gradients(
-            *(
-                torch.zeros_like(leaf) if leaf is not None and needed else None
-                for leaf, needed in zip(leaves, wanted, strict=True)
-            )
-        )
+        gradients = _Gradients((hidden_NH, matrix_VH, bias_V), ctx.needs_input_grad[:3])
         head, cast_NH = Head(matrix_VH, bias_V).cast(dtype), hidden_NH.to(dtype)
         teacher = None if teacher is None else teacher.cast(dtype)
-        losses, student = [], []
+        size = min(tokens, chunk_size(vocabulary, CHUNK_ROWS.get(device, 1024)))
+        buffer_nV, losses, student = hidden_NH.new_empty(size, vocabulary).float(), [], []
+        teachers_nV = None if teacher is None else torch.empty_like(buffer_nV)
         with torch.autocast(device, enabled=False):
-            for at in chunks(hidden_NH, len(matrix_VH)):
+            for at in slices(tokens, size):
                 part, teacher_nV = targets.chunk(at), None
                 if teacher is not None and part.hidden_NH is not None:
-                    teacher_nV = teacher.logits(part.hidden_NH.to(teacher.matrix_VH))
-                logits_nV = head.logits(cast_NH[at])
-                chunk = chunk_loss(logits_nV, part, settings, teacher_nV, any(wanted))
-                losses.append(chunk.loss_n.sum())
-                student.append(chunk.student_n)
-                if chunk.gradient_nV is not None:
-                    gradients.add(at, chunk.gradient_nV, cast_NH[at], head, scale)
+                    hidden_nH = part.hidden_NH.to(teacher.matrix_VH)
+                    teacher_nV = teacher.logits(hidden_nH, teachers_nV)
+                logits_nV = head.logits(cast_NH[at], buffer_nV)
+                for block in _blocks(logits_nV, teacher_nV, part, settings, gradients.any):
+                    losses.append(block.loss_n.sum())
+                    student.append(block.student_n)
+                if gradients.any:
+                    gradients.add(at, logits_nV, cast_NH[at], head, scale)
         ctx.gradients = (gradients.hidden_NH, gradients.matrix_VH, gradients.bias_V)
         student_N = torch.cat(student)
         ctx.mark_non_differentiable(student_N)
@@ -107,8 +135,8 @@ def head_loss(
     """The summed loss of N tokens divided by `scale` (differentiable), and the student's
     log-probabilities of the sampled tokens, (N,).
 
-    Memory beside the gradients: a few buffers of one chunk's logits. Raises RosdError where the
-    loss needs a teacher that is not given.
+    Memory beside the gradients: one chunk's logits, with a teacher's head two, and some of a
+    block. Raises RosdError where the loss needs a teacher that is not given.
     """
     out = _HeadLoss.apply(
         hidden_NH, head.matrix_VH, head.bias_V, targets, settings, teacher, float(scale)

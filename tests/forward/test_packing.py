@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, GptOssConfig, LlamaConfig, MistralConfig
 
 from rosd_core.errors import RosdError
+from rosd_core.forward.attention import Segment, _one_by_one, segment_attention
 from rosd_core.forward.packing import (
-    Segment,
     batches,
     can_pack,
     pack,
@@ -146,6 +146,45 @@ def test_gradients_are_those_of_rows_alone(tiny, checkpointing):
         assert (a is None) == (b is None)
         assert a is None or torch.allclose(a, b, rtol=1e-3, atol=1e-5 * b.abs().max().item())
     assert tiny.config._attn_implementation == "sdpa"
+
+
+def test_the_last_layer_works_on_the_tokens_that_are_read(tiny):
+    """Of 3 + 2 + 5 tokens three are read: the last of the prompt, which predicts two, and two."""
+    rows = [([5, 6, 7], [9, 10, 11], [0, 2]), ([5, 6, 7], [12, 13, 14, 15, 16, 17], [0, 5])]
+    widths, hooks = {}, []
+    for number, layer in enumerate(tiny.base_model.layers):
+        for name in ("mlp", "self_attn.q_proj", "self_attn.k_proj"):
+
+            def note(module, args, output, key=(number, name)):
+                widths[key] = args[0].shape[1]
+
+            hooks.append(layer.get_submodule(name).register_forward_hook(note))
+    with torch.no_grad(), packed_attention(tiny):
+        packed_hidden(tiny, pack(rows))
+    for hook in hooks:
+        hook.remove()
+    last = len(tiny.base_model.layers) - 1
+    assert widths[0, "mlp"] == widths[last, "self_attn.k_proj"] == 10
+    assert widths[last, "mlp"] == widths[last, "self_attn.q_proj"] == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_in_two_parts_is_that_of_one_call_with_a_mask(dtype):
+    """Outputs and gradients: a shared prompt, a lone row, an empty prompt; grouped heads."""
+    segments = [
+        Segment(0, 3), Segment(3, 8, (0, 3)), Segment(8, 9, (0, 3)), Segment(9, 13),
+        Segment(13, 13), Segment(13, 15, (13, 13)),
+    ]  # fmt: skip
+    g = torch.Generator().manual_seed(0)
+    made = [torch.randn(1, heads, 15, 8, generator=g).to(dtype) for heads in (4, 2, 2)]
+    way, found = torch.randn(1, 15, 4, 8, generator=g).to(dtype), []
+    for attend in (segment_attention, _one_by_one):
+        leaves = [x.clone().requires_grad_() for x in made]
+        out = attend(*leaves, segments, None, 0.0, 0.4)
+        found.append([out, *torch.autograd.grad((out * way).sum(), leaves)])
+    for one, two in zip(*found, strict=True):
+        assert one.dtype == two.dtype
+        assert torch.allclose(one, two, atol=1e-5 if dtype == torch.float32 else 0.05)
 
 
 def test_attention_with_sinks_is_padded_and_what_is_not_known_is_refused():

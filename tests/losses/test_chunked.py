@@ -8,6 +8,7 @@ import torch
 
 from rosd_core.errors import RosdError
 from rosd_core.losses import head
+from rosd_core.losses import head_loss as head_losses
 from rosd_core.losses.chunked import Targets
 from rosd_core.losses.divergence import jsd
 from rosd_core.losses.head import Head
@@ -105,12 +106,14 @@ CASES += [
 ]
 
 
-@pytest.mark.parametrize("size", [N, 2])
+@pytest.mark.parametrize(("size", "block"), [(N, N), (5, 2)])
 @pytest.mark.parametrize("settings", CASES, ids=str)
-def test_loss_and_gradients_are_those_of_the_naive_formula(monkeypatch, settings, size):
-    """fp32 logits of the chunked head against fp64 of the naive one."""
+def test_loss_and_gradients_are_those_of_the_naive_formula(monkeypatch, settings, size, block):
+    """In one chunk, and in chunks of 5 and 2 tokens with blocks of 2, 2, 1 and 2;
+    fp32 logits of the chunked head against fp64 of the naive one."""
     monkeypatch.setattr(head, "CHUNK_ENTRIES", 1)
-    monkeypatch.setitem(head.CHUNK_ROWS, "cpu", size)
+    monkeypatch.setitem(head_losses.CHUNK_ROWS, "cpu", size)
+    monkeypatch.setitem(head_losses.BLOCK_ROWS, "cpu", block)
     hidden, own, teacher_hidden, teacher, targets = problem()
     leaves = [hidden, own.matrix_VH, own.bias_V]
     for leaf in leaves:
