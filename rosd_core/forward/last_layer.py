@@ -50,9 +50,11 @@ def _parts(model: PreTrainedModel) -> tuple[torch.nn.Module, list[torch.nn.Modul
         return None
     layer: Any = layers[-1]
     attention, mlp = getattr(layer, "self_attn", None), getattr(layer, "mlp", None)
+    if not isinstance(attention, torch.nn.Module) or not hasattr(mlp, "down_proj"):
+        return None
     parts = [getattr(attention, "q_proj", None), getattr(attention, "o_proj", None), mlp]
-    known = attention is not None and hasattr(mlp, "down_proj")
-    return (attention, parts) if known and None not in parts else None
+    modules = [part for part in parts if isinstance(part, torch.nn.Module)]
+    return (attention, modules) if len(modules) == len(parts) else None
 
 
 @contextmanager

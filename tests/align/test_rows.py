@@ -40,7 +40,7 @@ def reflection(**changes) -> Any:
 
 def align(peer="a=1\nb=9\nAnswer: 9", settings=None, group=None, rollout: Any = ROLLOUT, **changes):
     chosen = replace(SETTINGS, **(settings or {})), replace(GROUP, **(group or {}))
-    row = align_row(reflection(**changes), rollout, peer, SPANS, chosen[1], chosen[0])
+    row: Any = align_row(reflection(**changes), rollout, peer, SPANS, chosen[1], chosen[0])
     return row | {"positions": list(row["positions"])}
 
 
