@@ -60,8 +60,8 @@ def start() -> None:
             if not prepared(Path("params.yaml")):
                 os._exit(0)
             serve(listener, ours)
-        except BaseException:  # its stages run in their launchers then
-            sys.excepthook(*sys.exc_info())
+        except BaseException as error:  # its stages run in their launchers then
+            sys.excepthook(type(error), error, error.__traceback__)
             os._exit(1)
 
 
