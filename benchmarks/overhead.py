@@ -144,6 +144,7 @@ def main(
             env_path = environment(project, folder)["PATH"]
             os.environ["PATH"] = env_path  # where subprocess looks for the command
             took[told] = pipeline(command, project, folder)
+            print(f"{told}: {took[told].wall:.1f} s, {took[told].cpu:.1f} CPU-s", flush=True)
             made.append(results(project, folder))
         os.environ["ROSD_QUIET"] = "1"
         work = work_of_models(project, "params.yaml")
