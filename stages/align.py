@@ -5,16 +5,14 @@ out iterations/<iteration>/alignments.parquet (table alignments), metrics/align-
 """
 
 from rosd_core.align.eligibility import AlignSettings
-from rosd_core.align.inputs import AlignInput, align_inputs
+from rosd_core.align.inputs import align_inputs
 from rosd_core.align.metrics import AlignmentCounts
-from rosd_core.align.rows import align_row
 from rosd_core.align.token_spans import TokenMap
 from rosd_core.config.params import Params
 from rosd_core.pocket.oracle import known_errors
 from rosd_core.tables.atomic import write_json
 from rosd_core.tables.io import read_table, to_arrow
 from rosd_core.tables.publish import publishing
-from rosd_core.tables.row_types import AlignmentRow
 from rosd_core.tables.writer import table_writer
 from stages.origin import origin_of
 from stages.paths import Paths, start_of
@@ -34,17 +32,11 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
         table = paths.table("alignments", iteration)
         with table_writer("alignments", table, together) as writer:
             for batch in batches:
-                rows = [row_of(i, token_map, settings) for i in batch]
+                rows = [i.row(token_map, settings) for i in batch]
                 asked = {i.rollout["problem_id"]: by_id[i.rollout["problem_id"]] for i in batch}
                 counts.add(rows, known_errors(asked.values(), (i.rollout for i in batch)))
                 writer.add(to_arrow("alignments", rows))
         write_json(paths.metrics("align", iteration), counts.metrics(), together)
-
-
-def row_of(i: AlignInput, token_map: TokenMap, settings: AlignSettings) -> AlignmentRow:
-    """The row of an input."""
-    spans_T2 = token_map.spans(i.rollout["response_ids"], i.rollout["response"])
-    return align_row(i.reflection, i.rollout, i.peer, spans_T2, i.group, settings)
 
 
 if __name__ == "__main__":

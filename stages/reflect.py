@@ -99,6 +99,16 @@ def reflector_folder(params: Params, paths: Paths, iteration: str) -> Path:
     return student if p.model is None or p.engine == "server" else paths.other_model(p.model)
 
 
+def open_tasks(
+    params: Params, paths: Paths, iteration: str, tokenizer: "PreTrainedTokenizerBase"
+) -> TaskReader:
+    """What makes the prompts of a shard."""
+    builder = PromptBuilder(reflector_prompts(params), tokenizer, params.reflect.max_prompt_tokens)
+    problems = read_table("problems", paths.problems).to_dicts()
+    rollouts = RowReader("rollouts", paths.table("rollouts", iteration))
+    return TaskReader({row["problem_id"]: row for row in problems}, rollouts, builder)
+
+
 def open_work(params: Params, paths: Paths, iteration: str, report: Report) -> Work:
     """The work on a shard of rollouts: rows that `choose_peers` returned."""
     p, folder = params.reflect, reflector_folder(params, paths, iteration)
@@ -119,16 +129,6 @@ def open_work(params: Params, paths: Paths, iteration: str, report: Report) -> W
         return reflect_rows(read, reflector, attempts, (p.seed, iteration), contract)
 
     return work
-
-
-def open_tasks(
-    params: Params, paths: Paths, iteration: str, tokenizer: "PreTrainedTokenizerBase"
-) -> TaskReader:
-    """What makes the prompts of a shard."""
-    builder = PromptBuilder(reflector_prompts(params), tokenizer, params.reflect.max_prompt_tokens)
-    problems = read_table("problems", paths.problems).to_dicts()
-    rollouts = RowReader("rollouts", paths.table("rollouts", iteration))
-    return TaskReader({row["problem_id"]: row for row in problems}, rollouts, builder)
 
 
 if __name__ == "__main__":

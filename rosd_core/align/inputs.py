@@ -6,12 +6,14 @@ from pathlib import Path
 
 import polars as pl
 
-from rosd_core.align.eligibility import groups_of
+from rosd_core.align.eligibility import AlignSettings, groups_of
+from rosd_core.align.rows import align_row
+from rosd_core.align.token_spans import TokenMap
 from rosd_core.align.weights import Group
 from rosd_core.tables.io import join_rows, read_table
 from rosd_core.tables.lookup import RowReader
 from rosd_core.tables.references import check_reflections, check_rollouts
-from rosd_core.tables.row_types import ReflectionRow, RolloutRow
+from rosd_core.tables.row_types import AlignmentRow, ReflectionRow, RolloutRow
 
 ROLLOUT = ["rollout_id", "problem_id", "response_ids", "response", "success"]
 REFLECTION = ["rollout_id", "problem_id", "kind", "peer_id", "raw", "idea", "quotes", "status",
@@ -28,6 +30,12 @@ class AlignInput:
     rollout: RolloutRow
     peer: str | None
     group: Group
+
+    def row(self, token_map: TokenMap, settings: AlignSettings) -> AlignmentRow:
+        """Its row of `alignments`."""
+        ids, response = self.rollout["response_ids"], self.rollout["response"]
+        spans_T2 = token_map.spans(ids, response)
+        return align_row(self.reflection, self.rollout, self.peer, spans_T2, self.group, settings)
 
 
 def align_inputs(

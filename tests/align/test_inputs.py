@@ -15,7 +15,6 @@ from rosd_core.align.token_spans import TokenMap
 from rosd_core.errors import RosdError
 from rosd_core.tables import writer as writers
 from rosd_core.tables.io import to_arrow, write_table
-from stages.align import row_of
 from tests.show.support import PEER, RESPONSE, problem, reflection, rollout
 from tests.support import ROOT
 
@@ -50,7 +49,7 @@ def aligned(rollouts, reflections, group):
         write_table("rollouts", rollouts, files[0])
         write_table("reflections", reflections, files[1])
         batches = list(align_inputs(PROBLEMS, *files, SETTINGS.reads_peer))
-    return batches, [row_of(i, MAP, SETTINGS) for batch in batches for i in batch]
+    return batches, [i.row(MAP, SETTINGS) for batch in batches for i in batch]
 
 
 @cache
