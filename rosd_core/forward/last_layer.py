@@ -50,9 +50,11 @@ def _parts(model: PreTrainedModel) -> tuple[torch.nn.Module, list[torch.nn.Modul
         return None
     layer: Any = layers[-1]
     attention, mlp = getattr(layer, "self_attn", None), getattr(layer, "mlp", None)
-    parts = [getattr(attention, "q_proj", None), getattr(attention, "o_proj", None), mlp]
-    known = attention is not None and hasattr(mlp, "down_proj")
-    return (attention, parts) if known and None not in parts else None
+    if not all(hasattr(attention, name) for name in ("q_proj", "o_proj")):
+        return None
+    if attention is None or mlp is None or not hasattr(mlp, "down_proj"):
+        return None
+    return attention, [attention.q_proj, attention.o_proj, mlp]
 
 
 @contextmanager

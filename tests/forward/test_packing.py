@@ -180,7 +180,8 @@ def test_attention_in_two_parts_is_that_of_one_call_with_a_mask(dtype):
     way, found = torch.randn(1, 15, 4, 8, generator=g).to(dtype), []
     for attend in (segment_attention, _one_by_one):
         leaves = [x.clone().requires_grad_() for x in made]
-        out = attend(*leaves, segments, None, 0.0, 0.4)
+        query, key, value = leaves
+        out = attend(query, key, value, segments, None, 0.0, 0.4)
         found.append([out, *torch.autograd.grad((out * way).sum(), leaves)])
     for one, two in zip(*found, strict=True):
         assert one.dtype == two.dtype
