@@ -40,6 +40,13 @@ REFUSED = {
     errno.EIO: "the disk reports an error",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
 }
+NO_MEMORY = "DefaultCPUAllocator"  # torch's, on a CPU, is a RuntimeError
+# what a command can do with less memory
+LOWER = {
+    "distill": "lower distill.batch_tokens, or set distill.gradient_checkpointing, sharding (with "
+    "torchrun), offload, optimizer or lora in params.yaml; the bytes of each are in "
+    "docs/scoring-and-distillation.md"
+}
 
 
 @contextmanager
@@ -59,7 +66,7 @@ def messages(command: str) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes nowhere
         raise typer.Exit(1) from None
     except Exception as error:  # the last place that can say what happened
-        if (told := _of_the_machine(error)) is not None:
+        if (told := _of_the_machine(error, command)) is not None:
             _end(command, told, 1)
         _end(command, _logged(command, error), UNEXPECTED)
 
@@ -76,7 +83,7 @@ def _left_behind(command: str) -> str:
     return f"{kept}; {again}." if kept else f"it wrote nothing; {again}."
 
 
-def _of_the_machine(error: BaseException) -> str | None:
+def _of_the_machine(error: BaseException, command: str) -> str | None:
     """The message of an error that the machine is the cause of: no space, no permission, no memory.
     None for all others. Libraries wrap such errors, so causes are looked at, too.
     """
@@ -86,8 +93,11 @@ def _of_the_machine(error: BaseException) -> str | None:
         if number in REFUSED:
             place = getattr(seen, "filename", None) or Path.cwd()
             return f"{place}: {os.strerror(number)}: {REFUSED[number]}."
-        if isinstance(seen, MemoryError) or type(seen).__name__ == "OutOfMemoryError":
-            return f"out of memory ({seen}): lower batch_tokens of this stage in params.yaml."
+        none_left = isinstance(seen, MemoryError) or type(seen).__name__ == "OutOfMemoryError"
+        if none_left or NO_MEMORY in str(seen):
+            told = (str(seen).splitlines() or [""])[0][:300]
+            lower = LOWER.get(command, "lower batch_tokens of this stage in params.yaml")
+            return f"out of memory ({told}): {lower}."
         for code, todo in REFUSED.items():  # pyarrow and safetensors keep the number as text
             if f"os error {code})" in str(seen) or f"errno {code} " in str(seen):
                 return f"{str(seen).splitlines()[0]}: {todo}."

@@ -181,8 +181,13 @@ def can_pack(model: PreTrainedModel) -> bool:
 
 @contextmanager
 def packed_attention(model: PreTrainedModel) -> Iterator[None]:
-    """A context in which the model attends as packs need; backward passes belong inside too."""
+    """A context in which the model attends as packs need; backward passes belong inside too. Within
+    another one of the same model, as where a student is its own teacher, it changes nothing.
+    """
     before = model.config._attn_implementation or "sdpa"
+    if before == NAME:
+        yield
+        return
     model.set_attn_implementation(NAME)
     try:
         with last_layer_where_read(model):

@@ -37,6 +37,8 @@ def complaint(tmp_path, text_change):
         (("    options: {} ", "    options: {a: [.inf]} "), ["inf is no number that a setting"]),
         (("rollout:\n  seed: 1", "rollout:\n  seed: -1"), ["rollout.seed = -1", "equal to 0"]),
         (("batch_tokens: 4096", "batch_tokens: 1e30"), ["distill.batch_tokens = 1e+30"]),
+        (("offload: false", "offload: true"), ["offload needs distill.sharding fsdp"]),
+        (("optimizer: adamw ", "optimizer: adam "), ["distill.optimizer = 'adam'", "'adafactor'"]),
         (("success_drop: 0.2", "success_drop: 2"), ["guards.rollout.success_drop = 2"]),
         (
             ("  action: stop", "  action: halt"),
@@ -47,6 +49,12 @@ def complaint(tmp_path, text_change):
 def test_complaints_name_the_key_and_what_is_allowed(tmp_path, change, parts):
     message = complaint(tmp_path, change)
     assert all(part in message for part in parts), message
+
+
+def test_what_cannot_be_sharded_is_refused(tmp_path):
+    write_params(tmp_path, {"distill": {"sharding": "fsdp", "optimizer": "adafactor"}})
+    with pytest.raises(RosdError, match=r"adafactor needs distill\.sharding none"):
+        load_params(tmp_path / "params.yaml")
 
 
 def test_a_missing_file_is_named(tmp_path):

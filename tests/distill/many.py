@@ -15,11 +15,13 @@ import torch
 
 from rosd_core.distill.checkpoint import Saves
 from rosd_core.distill.optimizer_state import save_state
+from rosd_core.distill.processes import refuse_other_inputs
 from rosd_core.distill.sharded import whole_student
 from rosd_core.distill.steps import step_rows
 from rosd_core.distill.targets import Objective
 from rosd_core.distill.train import Optimization, train
 from rosd_core.distill.watch import Watch
+from rosd_core.errors import RosdError
 from rosd_core.forward.hidden_states import MixPart, ModelMix
 from rosd_core.forward.teachers import Teacher
 from rosd_core.guards import Guards
@@ -223,6 +225,7 @@ def everything(rank: int, world: int, state: Any, config: Any, folder: Path, nam
     for name, case in (("cut", CUT), ("cut 8 bit", CUT_8BIT)):
         if name in names:
             cut(tiny, case, rank == 0, folder / name)
+    (folder / f"compared.{rank}").write_text(compared(rank), encoding="utf-8")
     distributed.destroy_process_group()
 
 
@@ -236,3 +239,15 @@ def cut(tiny: Any, case: Case, first: bool, folder: Path) -> None:
     found = run_case(tiny, case, "fsdp", begun, LAST)
     if first:
         torch.save(found, folder / "from-plain.pt")
+
+
+def compared(rank: int) -> str:
+    """What a process says where its learning rate is not that of the others."""
+    refuse_other_inputs({"distill.seed": 1, "iterations/i1/scores.parquet": "abc"})
+    try:
+        refuse_other_inputs({"distill.seed": 1, "distill.learning_rate": min(1, rank) / 2})
+    except RosdError as error:
+        return str(error)
+    except SystemExit as ended:
+        return f"exit {ended.code}"
+    return "equal"

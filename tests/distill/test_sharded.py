@@ -9,7 +9,7 @@ import torch
 
 from rosd_core.distill.checkpoint import Saves
 from rosd_core.distill.optimizer_state import STATE_FILE, load_state, state_files
-from rosd_core.distill.processes import processes
+from rosd_core.distill.processes import own_device, processes
 from rosd_core.errors import RosdError
 from tests.distill import many
 from tests.distill.many import CASES, CUT, CUT_8BIT, FIRST, LAST, UNSAVED, run_case
@@ -138,6 +138,47 @@ def test_sharded_processes_go_on_from_the_state_of_one(tiny, two, name):
     start = {n: p.detach() for n, p in case.made(tiny)[0].model.named_parameters()}
     one = run_case(tiny, case, "none", replace(UNSAVED, start=two / name / "plain"), LAST)
     assert_equal(one, torch.load(two / name / "from-plain.pt", weights_only=False), start, least)
+
+
+def test_processes_with_different_params_say_so_once(two):
+    said = [(two / f"compared.{rank}").read_text() for rank in range(2)]
+    assert said == [
+        "the processes do not train the same: distill.learning_rate is 0.0 in process 0, but 0.5 "
+        "in process 1. Start all of them with the same params.yaml, code and files.",
+        "exit 1",
+    ]
+
+
+def test_a_gpu_that_is_not_there(monkeypatch):
+    assert own_device("cpu") == "cpu"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(RosdError, match="torch sees no GPU"):
+        own_device("cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(RosdError, match="process 2 of this machine has no GPU, torch sees 2"):
+        own_device("cuda")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert own_device("cuda") == "cuda:1"
+
+
+def test_a_model_without_decoder_layers_is_refused(tiny):
+    def without(tiny):
+        student, objective = many.plain(tiny)
+        student.model._no_split_modules = None
+        return student, objective
+
+    with processes("cpu", alone_too=True), pytest.raises(RosdError, match=r"no decoder layers of"):
+        run_case(tiny, replace(CUT, made=without), "fsdp")
+
+
+def test_a_group_of_one_ends(tiny):
+    """Also after an error; sharded weights of one process are those of none."""
+    with pytest.raises(RosdError, match="of its own"), processes("cpu", alone_too=True):
+        raise RosdError("of its own")
+    with pytest.raises(RosdError, match="has lost another one"), processes("cpu", alone_too=True):
+        raise RuntimeError("[/gloo/transport/tcp/pair.cc:553] Connection closed by peer")
+    assert not torch.distributed.is_initialized()
 
 
 def test_a_shard_that_is_missing_and_a_state_of_another_model(tiny, two, tmp_path):

@@ -40,6 +40,7 @@ def wrapped(cause: BaseException) -> RuntimeError:
         (OSError(errno.EROFS, "", "x"), "x: Read-only file system"),
         (MemoryError("4 GiB"), "out of memory (4 GiB): lower batch_tokens"),
         (torch.OutOfMemoryError("CUDA"), "out of memory (CUDA)"),
+        (RuntimeError("[] DefaultCPUAllocator: can't allocate memory"), "memory): lower batch_tok"),
         (RosdError("params.yaml: bad"), "params.yaml: bad"),
     ],
 )

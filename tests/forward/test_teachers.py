@@ -1,9 +1,11 @@
 """Stored targets, teachers and adapters, through the real stages on the pocket model."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,6 +26,7 @@ pytestmark = pytest.mark.stage
 
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "modules": "all-linear", "merge": False}
 SMALL_RATE = 2e-5  # distill.learning_rate of params.yaml
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 ONE_STEP = {"rows_per_step": 1000, "batch_tokens": 300, "warmup_steps": 0}
 
 
@@ -247,8 +250,7 @@ def test_torchrun_gives_the_weights_of_one_process(scored, sharding):
     paths = scored(None, {"sharding": sharding}, name="two")
     here = weights(paths)  # by one process, too
     shutil.rmtree(paths.model("i1"))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = [*launch, "-m", "stages.distill", "i1", "--params", str(paths.root / "params.yaml")]
+    command = [*LAUNCH, "-m", "stages.distill", "i1", "--params", str(paths.root / "params.yaml")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     for found in (here, weights(paths)):
@@ -256,6 +258,38 @@ def test_torchrun_gives_the_weights_of_one_process(scored, sharding):
     files = [sorted(f.name for f in p.model("i1").iterdir()) for p in (alone, paths)]
     assert files[0] == files[1]
     assert len(state_files(paths.optimizer("i1"))) == (1 if sharding == "none" else 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sharding", "killed"), [("none", 1), ("fsdp", 0), ("fsdp", 1)])
+def test_a_process_that_dies_ends_the_others(scored, sharding, killed):
+    """torchrun says which one it was; nothing but the save is there, and a run with another number
+    of processes (sharded), or the same (not sharded), goes on from it.
+    """
+    settings = {"sharding": sharding, "rows_per_step": 4, "save_every": 1}
+    alone = scored(None, settings)
+    paths = scored(None, settings, name="two", iterations=())
+    run_stage(paths.root, "score", "i1")
+    dying = str(Path(__file__).parents[1] / "distill" / "dying.py")
+    params = ["i1", "--params", str(paths.root / "params.yaml")]
+    environment = {**os.environ, "KILLED": str(killed), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*LAUNCH, dying, *params], cwd=ROOT, capture_output=True, text=True, timeout=300,
+        env=environment, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"rank      : {killed} (local_rank: {killed})\n  exitcode  : -9" in done.stderr
+    told = [line for line in done.stderr.splitlines() if line.startswith("rosd distill:")]
+    assert len(told) == 1
+    assert "has lost another one" in told[0] or "interrupted" in told[0]
+    assert not paths.model("i1").exists()
+    assert not list(paths.root.rglob("*.tmp"))
+    again = ["-m", "stages.distill", *params]
+    run = [*LAUNCH, *again] if sharding == "none" else [sys.executable, *again]
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "distill: goes on after" in done.stderr
+    assert largest_gap(weights(alone), weights(paths)) < 1e-6
 
 
 @pytest.mark.gpu
