@@ -8,11 +8,9 @@ out models/<iteration>, optimizers/<iteration>, curves/<iteration>.csv,
 """
 
 from collections import Counter
-from pathlib import Path
-from typing import Any
+from functools import partial
 
 import polars as pl
-from transformers import PreTrainedTokenizerBase
 
 from rosd_core.config.params import Params
 from rosd_core.distill.epoch import scored_steps
@@ -25,8 +23,6 @@ from rosd_core.distill.token_weights import TokenWeightSettings
 from rosd_core.distill.train import Optimization, train
 from rosd_core.distill.watch import Watch
 from rosd_core.forward.teachers import (
-    FOLDER,
-    advance_ema,
     open_teacher,
     refuse_other_teacher,
     teacher_fingerprint,
@@ -34,30 +30,26 @@ from rosd_core.forward.teachers import (
 )
 from rosd_core.losses.token_losses import LOSSES, LossSettings
 from rosd_core.models.loading import load_tokenizer
-from rosd_core.models.student import Student, open_student, save_student
+from rosd_core.models.student import open_student
 from rosd_core.prompts.chat import pad_id
 from rosd_core.seeds import row_seed
-from rosd_core.tables.atomic import Publication, replacing_folder, write_json
-from rosd_core.tables.hashing import code_hash
+from rosd_core.tables.atomic import write_json
 from rosd_core.tables.io import write_csv
-from rosd_core.tables.origin import Origin
 from rosd_core.tables.progress import report_steps, reporting
 from rosd_core.tables.publish import publishing
 from rosd_core.tables.references import checked_scores
 from stages.guards import distill_guards
 from stages.origin import made_with, origin_of
 from stages.paths import Paths, set_threads, start_of
-from stages.saves import open_saves
+from stages.saves import open_saves, started_with, write_model
 
 
 def run(params: Params, paths: Paths, iteration: str) -> None:
     """The table holds supervised tokens alone, so valid prefixes cannot be trained on."""
     p, s = params.distill, params.score
     set_threads(params.machine.threads)
-    key = start_of(params, iteration)
-    origin = origin_of(params, paths, "distill", iteration)
-    published = publishing(paths.root, origin)
-    start, base = paths.model_folder(key), paths.model_folder("base")
+    published = publishing(paths.root, origin := origin_of(params, paths, "distill", iteration))
+    start, base = paths.model_folder(start_of(params, iteration)), paths.model_folder("base")
     table, seed = paths.table("scores", iteration), row_seed(p.seed, "order", iteration)
     told = checked_scores(table, ["status", "teacher"])
     refuse_unscored(status := Counter(told["status"]), p.loss)
@@ -76,50 +68,23 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     ):
         refuse_other_inputs(started_with(params, origin))
         home = "cpu" if optimization.sharded else device  # sharded weights move layer by layer
-        student = open_student(start, home, p.new_adapter, paths.root, seed)
+        opened = partial(open_student, start, lora=p.new_adapter, root=paths.root, seed=seed)
+        student = opened(device=home)
         teacher = open_teacher(shares, home, pad, student, s.targets) if needs_teacher else None
         saves = open_saves(params, paths, origin, teacher_fingerprint(shares), writes)
         steps = scored_steps(table, weighing, p.rows_per_step, seed, p.shuffle)
         watch = Watch(distill_guards(params, iteration), LOSSES[p.loss].may_rest)
         how = Objective(settings, teacher), optimization, pad, seed, watch
         logs, drift, state = train(student.model, report_steps(steps, trained, report), saves, *how)
-        lora = p.new_adapter
-        student = whole_student(student, lambda: open_student(start, "cpu", lora, paths.root, seed))
+        student = whole_student(student, partial(opened, device="cpu"))
         save_state(state, p.merge, paths.optimizer(iteration), together)
         if writes:
             ema = (shares[0][0], s.ema_rate) if s.teacher == "ema" else None
-            _write_model(student, tokenizer, paths.model(iteration), p.merge, ema, together)
-            curve = pl.DataFrame(log_rows(logs))
-            write_csv(curve, paths.curve(iteration), 6, scientific=True, together=together)
+            write_model(student, tokenizer, paths.model(iteration), p.merge, ema, together)
+            curve, file = pl.DataFrame(log_rows(logs)), paths.curve(iteration)
+            write_csv(curve, file, 6, scientific=True, together=together)
             said = summarise(logs, drift, trained) | made_with(params, "distill", iteration)
             write_json(paths.metrics("distill", iteration), said, together)
-
-
-def _write_model(
-    student: Student,
-    tokenizer: PreTrainedTokenizerBase,
-    path: Path,
-    merge: bool,
-    ema: tuple[Path, float] | None,
-    together: Publication,
-) -> None:
-    """models/<iteration>, with the next teacher in it where that is a running mean: `ema` has the
-    folder of the present one and the rate.
-    """
-    with replacing_folder(path, together) as target:
-        save_student(student, tokenizer, target, merge)
-        if ema is not None:
-            advance_ema(ema[0], student, ema[1], target / FOLDER)
-
-
-def started_with(params: Params, origin: Origin) -> dict[str, Any]:
-    """What all processes of a run must have in common: every value of its params by its whole key,
-    the code, and the fingerprints of its inputs.
-    """
-    sections = params.model_dump(mode="json", include={"distill", "guards", "machine", "score"})
-    values = {f"{name}.{key}": v for name, part in sections.items() for key, v in part.items()}
-    values |= {f"loop.{origin.key}": params.loop[origin.key].start}
-    return {**values, **origin.inputs, "the code of rosd": code_hash()}
 
 
 if __name__ == "__main__":
