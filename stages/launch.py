@@ -15,9 +15,12 @@ def main() -> None:
     """Run the command of sys.argv, and end with its exit code."""
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     if command == "repro":
-        from stages.parent import start
+        from stages.parent import run_and_leave, start
 
-        start()  # comes back here, and in each child of a stage, whose sys.argv is that stage's
+        if start():  # comes back in each child of a stage, too: sys.argv is that stage's
+            from stages.cli import app
+
+            run_and_leave(app)
     elif PARENT in os.environ and command in STAGES:
         from stages.handover import hand_over
 

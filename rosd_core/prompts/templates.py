@@ -7,7 +7,7 @@ solution.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rosd_core.prompts.sandbox import JINJA
+from rosd_core.prompts.sandbox import compiled
 from rosd_core.tables.row_types import Message
 
 Messages = list[Message]
@@ -37,7 +37,7 @@ class Prompts:
         return [*messages, {"role": "user", "content": self._render(template, fields)}]
 
     def _render(self, template: str, fields: Mapping[str, str]) -> str:
-        return JINJA.from_string(self.templates[template]).render(**fields)
+        return compiled(self.templates[template]).render(**fields)
 
     def plain(self, problem: str, system: str | None = None) -> Messages:
         """The student's prompt: the problem alone."""
