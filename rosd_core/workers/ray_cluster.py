@@ -30,6 +30,7 @@ PRIVATE = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # only loopback; else it listens on every interface
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else it writes one to ~/.ray
+    "RAY_worker_niceness": "0",  # else 15: beside other work the workers would hardly run
 }
 IMPATIENT = {  # else it takes a quarter of an hour to see that a port is not Ray's
     "RAY_gcs_server_port_wait_time_s": "1",

@@ -98,6 +98,10 @@ def test_there_are_no_more_workers_than_shards_or_room(address, tmp_path, capfd)
         run(opened, address, threads=5)
 
 
+def test_workers_have_the_priority_of_the_stage(address):
+    assert run(toy_work.niceness, address, shards=[[1, 2]]) == [[os.nice(0)] * 2]
+
+
 def test_a_worker_that_dies_is_replaced(address, tmp_path, capfd):
     assert run(partial(toy_work.die, tmp_path, 9, 2), address) == SQUARES
     captured = capfd.readouterr()

@@ -23,6 +23,11 @@ def square(seen: Path, slow: int | None, report: Report) -> Work:
     return work
 
 
+def niceness(report: Report) -> Work:
+    """The priority of the process, for each item."""
+    return lambda shard: [os.nice(0) for _ in shard]
+
+
 def die(seen: Path, item: int, times: int, report: Report) -> Work:
     """Squares; the process ends at the shard with this item, so many times."""
 
