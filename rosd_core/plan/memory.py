@@ -10,6 +10,7 @@ from rosd_core.plan.layout import Training
 from rosd_core.plan.model_shape import ModelShape
 from rosd_core.plan.work import PACK_TOKENS, Draw, draws, prompts_of_step, supervised
 from rosd_core.plan.workload import Workload
+from rosd_core.sampling.decoder import COPIED_BYTES
 
 LIBRARIES = 0.5 * GIB  # a process that has imported torch and transformers; a CUDA context
 TEXT_ONLY = 0.2 * GIB  # one that has not
@@ -79,6 +80,8 @@ def _sampling(case: Case, stage: str, draw: Draw) -> Memory:
         "cache": slots * shape.cache_bytes(4),
         "a step": max(step, reading),
     }
+    if case.hardware.device == "cpu" and parts["weights"] <= COPIED_BYTES:
+        parts["weights, as the decoder has them"] = parts["weights"]
     return Memory(parts, f"{stage}.batch_tokens")
 
 
