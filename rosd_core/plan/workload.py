@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from rosd_core.config.params import Params
+from rosd_core.errors import RosdError
 from rosd_core.plan.known import Known, Measured
 from rosd_core.plan.lengths import PromptLengths, Ruler, measured, with_more
 from rosd_core.plan.problems import Split
@@ -73,10 +74,17 @@ class Workload:
 
 
 def workload(params: Params, splits: dict[str, Split], ruler: Ruler, found: Measured) -> Workload:
-    """The workload of the params on these problems."""
+    """The workload of the params on these problems. Raises RosdError where there is none to train
+    on.
+    """
     r, e = params.rollout, params.evaluate
     train, test = splits["train"], splits["test"]
     problems = train.count
+    if not problems.value:
+        raise RosdError(
+            "no problem to train on: no entry of prepare.domains has one in train. Set it, or add "
+            "a preset with data, such as `--preset biology`."
+        )
     if r.problems != "all" and r.problems <= problems.value:
         problems = Known(r.problems, "params: rollout.problems")
     half = Known(r.max_new_tokens / 2, HALF)

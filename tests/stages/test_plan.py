@@ -68,6 +68,7 @@ def test_a_preset_on_a_card_that_is_not_here(project):
         (("--card", "H1000"), "--card 'H1000' is unknown; there are: H100"),
         (("--config", "nowhere.json"), "nowhere.json: no config.json there"),
         (("--preset", "qwen"), "preset 'qwen' is unknown"),
+        (("--preset", "qwen3-8b", "--card", "H100"), "no problem to train on: no entry of prepare"),
         (("--params", "nowhere.yaml"), "nowhere.yaml: no such file"),
     ],
 )
