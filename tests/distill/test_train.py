@@ -1,7 +1,6 @@
 import copy
 import math
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,50 +12,15 @@ from rosd_core.distill.checkpoint import Saves
 from rosd_core.distill.optimizer_state import STATE_FILE, save_state
 from rosd_core.distill.steps import step_rows
 from rosd_core.distill.targets import Objective, refuse_unscored, split_step
-from rosd_core.distill.train import Optimization, train
+from rosd_core.distill.train import train
 from rosd_core.distill.watch import Watch
 from rosd_core.errors import RosdError
 from rosd_core.forward.packing import packed_attention
-from rosd_core.guards import Guards
+from tests.distill.many import OPTIMIZATION as SMALL_BATCHES
+from tests.distill.many import UNBOUNDED, UNSAVED, rows
 from tests.support import LOSS
 
-OPTIMIZATION = Optimization(
-    learning_rate=1e-3, warmup_steps=2, betas=(0.9, 0.999), weight_decay=0.01, grad_clip=1.0,
-    batch_tokens=1000, autocast="none", gradient_checkpointing=False,
-    optimizer="adamw", sharding="none", offload=False,
-)  # fmt: skip
-UNSAVED = Saves(None, Path("nowhere"), None, writes=False)
-UNBOUNDED = Watch(Guards("distill", {}, "off", ""), may_rest=False)
-
-
-def rows(count=8, vocabulary=20):
-    """Score rows of different lengths with random targets on three ids."""
-    generator = torch.Generator().manual_seed(0)
-    made = []
-    for n in range(count):
-        length, first = 3 + n, n % 3
-        width = length - first
-        ids = torch.randint(3, vocabulary, (length + 4,), generator=generator).tolist()
-        logp = torch.randn(width, 4, generator=generator).log_softmax(-1)
-        made.append(
-            {
-                "problem_id": f"p{n // 2}",
-                "prompt_ids": ids[:4],
-                "teacher_prompt_ids": [5, *ids[:4]],
-                "response_ids": ids[4:],
-                "positions": list(range(first, length)),
-                "behaviour_logp": [-3.0] * width,
-                "student_logp": [-3.0] * width,
-                "weight": 1.0,
-                "token_weight": np.ones(width),
-                "status": "scored",
-                "support_ids": [[3, 4, 5]] * width,
-                "support_logp": logp[:, :3].tolist(),
-                "tail_logp": logp[:, 3].tolist(),
-                "teacher_logp": logp[:, 0].tolist(),
-            }
-        )
-    return made
+OPTIMIZATION = replace(SMALL_BATCHES, batch_tokens=1000)
 
 
 def run(model, steps, folder, loss=LOSS, **optimization):
