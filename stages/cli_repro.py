@@ -18,8 +18,8 @@ def repro(
     with messages("repro"):
         from dvc.cli import main
 
-        from stages.dvc_lock import quick_lock
+        from stages.quick_dvc import quick_dvc
 
-        with quick_lock():
+        with quick_dvc():
             code = main(["repro", *(arguments or [])])
     raise typer.Exit(code or 0)

@@ -8,7 +8,9 @@ import os
 import sys
 
 PARENT = "ROSD_PARENT"  # the environment variable that names the parent's socket
-STAGES = ("prepare", "rollout", "reflect", "align", "score", "distill", "evaluate", "report")
+# that run in children of the parent; `prepare`, the first of all, needs none of what that imports
+# and runs in its own process meanwhile
+STAGES = ("rollout", "reflect", "align", "score", "distill", "evaluate", "report")
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ import socket
 import sys
 import threading
 import warnings
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
@@ -85,6 +86,7 @@ def prepared(file: Path) -> bool:
     from rosd_core.errors import RosdError
     from stages.paths import Paths
 
+    gc.disable()  # imports leave little to collect; a child turns it on again
     try:
         params = load_params(file)
         engines = {s.engine for s in (params.rollout, params.reflect, params.evaluate)}
@@ -95,9 +97,20 @@ def prepared(file: Path) -> bool:
         import_libraries(Paths(file.resolve().parent).model_folder("base"))
     except RosdError:
         return False
-    gc.collect()
+    skip_clean_up()
     gc.freeze()  # no collector of a child touches these objects: their memory stays shared
     return True
+
+
+def skip_clean_up() -> None:
+    """Have children not undo at their end what torch did when it was imported (an operator's
+    registration, a log of compile times that is empty): 50 ms each.
+    """
+    from torch._dynamo.utils import dump_compile_times
+
+    atexit.unregister(dump_compile_times)
+    for finalizer in list(weakref.finalize._registry):  # pyright: ignore[reportAttributeAccessIssue]
+        finalizer.atexit = False
 
 
 def import_libraries(folder: Path) -> None:
@@ -198,6 +211,7 @@ def become(asked: dict[str, Any], streams: list[int], imported: dict[str, str]) 
     import numpy.random
     import torch
 
+    gc.enable()
     numpy.random.seed()  # these two are seeded by the system when imported, and miss a fork
     torch.default_generator.seed()
 

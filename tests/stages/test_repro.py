@@ -28,18 +28,24 @@ def repro(project: Path, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=project, env=env, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("workers", [2, pytest.param(1, marks=pytest.mark.slow)])
-def test_the_tables_and_dvc_lock_are_those_of_dvc(tmp_path, workers):
-    """With 2 workers the parent takes no stage."""
+@pytest.mark.parametrize(
+    ("target", "table"),
+    [
+        ("prepare", "data/problems.parquet"),
+        pytest.param("rollout@i1", "iterations/i1/rollouts.parquet", marks=pytest.mark.slow),
+    ],
+)
+def test_the_tables_and_dvc_lock_are_those_of_dvc(tmp_path, target, table):
+    """`prepare` runs in its own process, `rollout` in a child of the parent."""
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     ours.mkdir()
     make_pipeline(ours)
-    write_params(ours, SMALL | {"engine": {"workers": workers}})
+    write_params(ours, SMALL)
     shutil.copytree(ours, theirs)
-    done = repro(ours, "prepare")
+    done = repro(ours, target)
     assert (done.returncode, "> rosd prepare" in done.stdout) == (0, True), done.stderr
-    dvc(theirs, "repro", "prepare")
-    hashes = [table_hash(project / "data" / "problems.parquet") for project in (ours, theirs)]
+    dvc(theirs, "repro", target)
+    hashes = [table_hash(project / table) for project in (ours, theirs)]
     assert hashes[0] == hashes[1]
     assert (ours / "dvc.lock").read_text() == (theirs / "dvc.lock").read_text()
 

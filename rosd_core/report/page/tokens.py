@@ -5,7 +5,7 @@ Dimension names: T token of the response, N supervised token, M shown id, C char
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -23,17 +23,24 @@ class Vocabulary:
 
     def __init__(self, token_map: TokenMap) -> None:
         self.token_map = token_map
-        self.place: dict[int, int] = {}
         self.strings: list[str] = []
+        self.place = _Places(self)
 
     def places(self, ids: Sequence[int]) -> list[int]:
-        return [self._place(i) for i in ids]
+        return list(map(self.place.__getitem__, ids))
 
-    def _place(self, token_id: int) -> int:
-        if token_id not in self.place:
-            self.place[token_id] = len(self.strings)
-            self.strings.append(token_name(self.token_map, token_id))
-        return self.place[token_id]
+
+class _Places(dict[int, int]):
+    """The place of each id; one that is not there yet is added."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+
+    def __missing__(self, token_id: int) -> int:
+        strings = self.vocabulary.strings
+        self[token_id] = len(strings)
+        strings.append(token_name(self.vocabulary.token_map, token_id))
+        return self[token_id]
 
 
 def utf16_offsets(text: str) -> np.ndarray:
@@ -59,16 +66,20 @@ def supervised(row: Mapping[str, Any], vocabulary: Vocabulary) -> dict[str, Any]
     likeliest ids, as places in the vocabulary, with their log-probabilities. What was not stored is
     empty.
     """
+    tops = row["student_top_logp"], row["teacher_top_logp"]
+    divergence, student, teacher, *logps = milli_lists(
+        [row["divergence"], row["student_logp"], row["teacher_logp"], *tops[0], *tops[1]]
+    )
     return {
         "at": list(row["positions"]),
         "token": vocabulary.places([row["response_ids"][t] for t in row["positions"]]),
-        "divergence": milli(row["divergence"]),
-        "student": milli(row["student_logp"]),
-        "teacher": milli(row["teacher_logp"]),
+        "divergence": divergence,
+        "student": student,
+        "teacher": teacher,
         "student_top": [vocabulary.places(ids) for ids in row["student_top_ids"]],
-        "student_top_logp": milli_lists(row["student_top_logp"]),
+        "student_top_logp": logps[: len(tops[0])],
         "teacher_top": [vocabulary.places(ids) for ids in row["teacher_top_ids"]],
-        "teacher_top_logp": milli_lists(row["teacher_top_logp"]),
+        "teacher_top_logp": logps[len(tops[0]) :],
     }
 
 
@@ -80,5 +91,5 @@ def milli(values: Sequence[float]) -> list[int]:
 
 def milli_lists(lists: Sequence[Sequence[float]]) -> list[list[int]]:
     """`milli` of each list, all at once."""
-    flat = iter(milli([value for values in lists for value in values]))
+    flat = iter(milli(list(chain.from_iterable(lists))))
     return [list(islice(flat, len(values))) for values in lists]

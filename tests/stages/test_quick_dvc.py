@@ -1,14 +1,18 @@
-"""dvc.lock as DVC itself would write it."""
+"""dvc.lock as DVC itself would write it, with the params that DVC itself would read."""
 
 import re
 from pathlib import Path
 
 import pytest
 from dvc.cli import main
+from dvc.dependency import param
+from dvc.utils.serialize import load_yaml
+from dvc_objects.fs.local import LocalFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
-from stages.dvc_lock import HEAD, quick_lock, with_entry
+from stages.quick_dvc import HEAD, quick_dvc, with_entry
 from tests.support import ROOT
 
 SHIPPED = (ROOT / "dvc.lock").read_text(encoding="utf-8")
@@ -60,7 +64,7 @@ def test_the_file_is_that_of_dvc(tmp_path, monkeypatch):
             Path("dvc.yaml").write_text(text)
             Path("params.yaml").write_text(params)
             if quick:
-                with quick_lock():
+                with quick_dvc():
                     assert main(["repro", "-q"]) == 0
             else:
                 assert main(["repro", "-q"]) == 0
@@ -70,6 +74,27 @@ def test_the_file_is_that_of_dvc(tmp_path, monkeypatch):
     ours = run(tmp_path / "quick", True)
     assert ours == run(tmp_path / "dvc", False)
     assert ours[0] != ours[1]
+
+
+def test_params_are_read_again_when_they_change_and_each_reader_has_its_own(tmp_path):
+    file = tmp_path / "params.yaml"
+    file.write_text("a: {b: [1, 2]}\nc: 1\n")
+    with quick_dvc():
+
+        def read():
+            return param.read_param_file(LocalFileSystem(), str(file))
+
+        first = read()
+        first["a"]["b"].append(3)
+        assert read() == {"a": {"b": [1, 2]}, "c": 1}
+        file.write_text("a: {b: [1, 2]}\nc: 2\n")
+        assert read()["c"] == 2
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "dvc.yaml", "dvc.lock"])
+def test_yaml_parsed_in_c_means_the_same(name):
+    """DVC's parser, which is in C where ruamel.yaml.clib is installed, and the one in Python."""
+    assert load_yaml(str(ROOT / name)) == YAML(typ="safe", pure=True).load(ROOT / name)
 
 
 TWO = """

@@ -1,10 +1,11 @@
-"""dvc.lock, written without reading all of it.
+"""What DVC does between two stages, in less time and with the same result, byte by byte.
 
 After each stage DVC parses dvc.lock and writes all of it again, in pure Python: as much work as
-loading a model. Here the entry of that stage takes the place of the old one in the text. The file
-is the same, byte by byte.
+loading a model. Here the entry of that stage takes the place of the old one in the text. And DVC
+parses params.yaml three times for each stage: here once for each text that it has had.
 """
 
+import pickle
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,8 +29,36 @@ def with_entry(text: str, entry: str) -> str | None:
 
 
 @contextmanager
-def quick_lock() -> Iterator[None]:
-    """Have DVC write its lock file so, in this process."""
+def quick_dvc() -> Iterator[None]:
+    """Have DVC work so in this process."""
+    with _lock_by_entry(), _params_read_once():
+        yield
+
+
+@contextmanager
+def _params_read_once() -> Iterator[None]:
+    from dvc.dependency import param
+    from dvc_objects.fs.local import LocalFileSystem
+
+    parse, known = param.load_path, {}
+
+    def load_path(path: str, fs: Any, **kwargs: Any) -> Any:
+        if not isinstance(fs, LocalFileSystem) or kwargs:
+            return parse(path, fs, **kwargs)
+        key = (path, Path(path).read_bytes())
+        if key not in known:
+            known[key] = pickle.dumps(parse(path, fs))
+        return pickle.loads(known[key])  # a copy for each caller, as if it were parsed
+
+    param.load_path = load_path
+    try:
+        yield
+    finally:
+        param.load_path = parse
+
+
+@contextmanager
+def _lock_by_entry() -> Iterator[None]:
     from dvc.dvcfile import Lockfile, logger
     from dvc.stage.serialize import to_lockfile
     from dvc.utils.serialize import dumps_yaml
