@@ -82,6 +82,8 @@ def prepared(file: Path) -> bool:
     children: those with a GPU, vLLM or Ray start afresh, because these keep threads and devices of
     their own; and so does everything where params are wrong, which the stage then says.
     """
+    from typer.main import get_command
+
     from rosd_core.config.load import load_params
     from rosd_core.errors import RosdError
     from stages.paths import Paths
@@ -92,8 +94,9 @@ def prepared(file: Path) -> bool:
         engines = {s.engine for s in (params.rollout, params.reflect, params.evaluate)}
         if params.machine.device != "cpu" or params.engine.workers > 1 or "vllm" in engines:
             return False
-        for name in ("cli", *STAGES):
+        for name in STAGES:
             import_module(f"stages.{name}")
+        get_command(import_module("stages.cli").app)  # imports more than its module does
         import_libraries(Paths(file.resolve().parent).model_folder("base"))
     except RosdError:
         return False
