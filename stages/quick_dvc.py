@@ -2,7 +2,7 @@
 
 After each stage DVC parses dvc.lock and writes all of it again, in pure Python: as much work as
 loading a model. Here the entry of that stage takes the place of the old one in the text. And DVC
-parses params.yaml three times for each stage: here once for each text that it has had.
+parses params.yaml three times for each stage: here once for each text that the file has had.
 """
 
 import pickle
@@ -40,21 +40,21 @@ def _params_read_once() -> Iterator[None]:
     from dvc.dependency import param
     from dvc_objects.fs.local import LocalFileSystem
 
-    parse, known = param.load_path, {}
+    read, known = param.read_param_file, {}
 
-    def load_path(path: str, fs: Any, **kwargs: Any) -> Any:
-        if not isinstance(fs, LocalFileSystem) or kwargs:
-            return parse(path, fs, **kwargs)
-        key = (path, Path(path).read_bytes())
+    def read_param_file(fs: Any, path: str, keys: Any = None, flatten: bool = False) -> Any:
+        if not isinstance(fs, LocalFileSystem):
+            return read(fs, path, keys, flatten)
+        key = (path, Path(path).read_bytes(), keys and tuple(keys), flatten)
         if key not in known:
-            known[key] = pickle.dumps(parse(path, fs))
-        return pickle.loads(known[key])  # a copy for each caller, as if it were parsed
+            known[key] = pickle.dumps(read(fs, path, keys, flatten))
+        return pickle.loads(known[key])  # a copy for each caller, as if it were read
 
-    param.load_path = load_path
+    param.read_param_file = read_param_file
     try:
         yield
     finally:
-        param.load_path = parse
+        param.read_param_file = read
 
 
 @contextmanager
