@@ -1,11 +1,14 @@
 """One whole iteration of SDPO: our stages and TRL's SDPOTrainer on the same model and prompts.
 
-    python benchmarks/iteration.py MODEL [--problems 8] [--group 8] [--tokens 48]
+    python benchmarks/iteration.py MODEL [--problems 8] [--group 8] [--tokens 48] [--apart]
 
 MODEL is a folder; the problems are those of examples/smollm2. Both sample problems x group
 responses of at most `tokens` tokens, let a teacher read a correct response of the group, and make
-one optimizer step, in fp32 on one thread. Ours is the sum of five processes, their starts included.
-Needs `pip install -e '.[trl]'`. Printed are wall time, CPU time and most memory; the ratios count.
+one optimizer step, in fp32 on one thread. Ours is `rosd repro distill@i1`, all of it; with
+`--apart` five stages by hand, each with the start of its process. Ours also writes tables, weights
+and the optimizer's state, TRL's script nothing.
+Needs `pip install -e '.[trl]'`. Printed are wall time, CPU time and most memory of a process; the
+ratios count.
 """
 
 import json
@@ -13,7 +16,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -66,22 +68,39 @@ class Use:
     gib: float
 
 
+# runs a command and waits for all processes that it leaves behind, too
+MEASURE = """
+import ctypes, os, resource, subprocess, sys, time
+ctypes.CDLL(None).prctl(36, 1)  # they become children of this one
+started = time.perf_counter()
+code = subprocess.call(sys.argv[2:])
+try:
+    while True:
+        os.wait()
+except ChildProcessError:
+    pass
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+told = time.perf_counter() - started, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20
+open(sys.argv[1], "w").write(" ".join(map(str, told)))
+sys.exit(code)
+"""
+
+
 def run(command: list[str], folder: Path) -> Use:
     """Run a command to its end; one thread. Exits where it fails."""
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     env |= {"TRL_EXPERIMENTAL_SILENCE": "1", "HF_HUB_OFFLINE": "1"}
+    env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env["PATH"]])
+    told = folder / "used.txt"
     with (folder / "log.txt").open("a") as log:
-        started = time.perf_counter()
-        process = subprocess.Popen(command, cwd=folder, env=env, stdout=log, stderr=log)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+        whole = [sys.executable, "-c", MEASURE, str(told), *command]
+        code = subprocess.call(whole, cwd=folder, env=env, stdout=log, stderr=log)
+    if code:
         sys.exit(f"{' '.join(command[:4])} ... failed:\n{(folder / 'log.txt').read_text()[-3000:]}")
-    wall = time.perf_counter() - started
-    return Use(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20)
+    return Use(*map(float, told.read_text().split()))
 
 
-def ours(project: Path) -> dict[str, Use]:
+def ours_apart(project: Path) -> dict[str, Use]:
     """The five stages of one iteration; each is printed when it is done."""
     used = {}
     for stage in STAGES:
@@ -114,10 +133,11 @@ def prepared(folder: Path, model: Path, problems: int, group: int, tokens: int) 
         data["machine"]["threads"] = 1
         data["rollout"] |= {"problems": problems, "group_size": group, "shard_problems": problems}
         data["distill"] |= {"rows_per_step": problems * group, "shuffle": "problems"}
-        data["score"] |= {"top_k": 16, "lift": "off", "teacher": "base"}
+        # TRL has no teacher that answers problems itself, to see how good it is
+        data["score"] |= {"top_k": 16, "lift": "off", "teacher": "base", "teacher_samples": 0}
 
     rewrite(project / "params.yaml", change)
-    run([sys.executable, "-m", "stages.prepare"], project)
+    run(["rosd", "repro", "prepare"], project)
     return project
 
 
@@ -147,19 +167,21 @@ def main(
     problems: Annotated[int, typer.Option()] = 8,
     group: Annotated[int, typer.Option()] = 8,
     tokens: Annotated[int, typer.Option()] = 48,
+    apart: Annotated[bool, typer.Option(help="Also stage by stage.")] = False,
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         project = prepared(folder, model.resolve(), problems, group, tokens)
-        used = ours(project)
-        wall, cpu = sum(u.wall for u in used.values()), sum(u.cpu for u in used.values())
-        most = max(use.gib for use in used.values())
-        show("ours", Use(wall, cpu, most))
+        if apart:
+            used = ours_apart(project).values()
+            show("together", Use(sum(u.wall for u in used), sum(u.cpu for u in used), 0.0))
+        ours = run(["rosd", "repro", "-f", "distill@i1"], project)
+        show("ours", ours)
         theirs = trl(folder, model.resolve(), project, group, tokens)
     show("TRL", theirs)
     print(
-        f"ours / TRL: time {wall / theirs.wall:.2f}, CPU time {cpu / theirs.cpu:.2f}, "
-        f"memory {most / theirs.gib:.2f}"
+        f"ours / TRL: time {ours.wall / theirs.wall:.2f}, CPU time {ours.cpu / theirs.cpu:.2f}, "
+        f"memory {ours.gib / theirs.gib:.2f}"
     )
 
 

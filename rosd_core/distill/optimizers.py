@@ -5,6 +5,7 @@ mean square of each row and column).
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ def new_optimizer(
     """
     if name == "adafactor":
         return torch.optim.Adafactor(parameters, lr=learning_rate, weight_decay=weight_decay)
-    make: Any = torch.optim.AdamW if name == "adamw" else _adamw_8bit()
+    make: Any = partial(torch.optim.AdamW, fused=True) if name == "adamw" else _adamw_8bit()
     return make(list(parameters), lr=learning_rate, betas=betas, weight_decay=weight_decay)
 
 

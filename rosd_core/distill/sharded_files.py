@@ -28,7 +28,7 @@ from rosd_core.distill.processes import (
     sum_over_processes,
 )
 from rosd_core.errors import RosdError
-from rosd_core.models.finite import first_not_finite
+from rosd_core.models.finite import first_not_finite, values_not_finite
 from rosd_core.tables.atomic import Publication, replacing_folder
 
 Named = Mapping[str, torch.Tensor]
@@ -130,7 +130,7 @@ def _own_bad(tensor: torch.Tensor) -> int:
         tensor = tensor.to_local()
     elif process_number() != 0:  # every process has it
         return 0
-    return tensor.numel() - int(torch.isfinite(tensor).sum())
+    return values_not_finite(tensor)
 
 
 @contextmanager
