@@ -79,8 +79,7 @@ def die_with(parent: int) -> None:
 
 def prepared(file: Path) -> bool:
     """Import what stages import, and read once what does not change. Says whether stages can run in
-    children: those with a GPU, vLLM or Ray start afresh, because these keep threads and devices of
-    their own; and so does everything where params are wrong, which the stage then says.
+    children: not where params are wrong, which the stage then says.
     """
     from typer.main import get_command
 
@@ -90,9 +89,7 @@ def prepared(file: Path) -> bool:
 
     gc.disable()  # imports leave little to collect; a child turns it on again
     try:
-        params = load_params(file)
-        engines = {s.engine for s in (params.rollout, params.reflect, params.evaluate)}
-        if params.machine.device != "cpu" or params.engine.workers > 1 or "vllm" in engines:
+        if not load_params(file).forks:
             return False
         for name in STAGES:
             import_module(f"stages.{name}")

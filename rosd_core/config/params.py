@@ -125,6 +125,15 @@ class Params(Section):
     report: Report
     track: Track | None = None  # of `rosd track` alone; without it nothing is tracked
 
+    @property
+    def forks(self) -> bool:
+        """Whether `rosd repro` runs stages in children of a process that has imported what they
+        need. Those with a GPU, vLLM or Ray start afresh: these keep threads and devices of their
+        own.
+        """
+        engines = {s.engine for s in (self.rollout, self.reflect, self.evaluate)}
+        return self.machine.device == "cpu" and self.engine.workers == 1 and "vllm" not in engines
+
     @model_validator(mode="before")
     @classmethod
     def _loop_keys_are_text(cls, data: Any) -> Any:

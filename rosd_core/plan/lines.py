@@ -11,13 +11,15 @@ from rosd_core.plan.memory import Memory, stage_memory
 from rosd_core.plan.work import StageWork, stage_work
 
 WITHOUT_MODEL = 0.25  # of the start of a stage with a model: align imports no torch
+FORKED = 0.1  # of that start: what DVC and a fork take where `rosd repro` has imported before
 SAMPLING = ("rollout", "reflect", "evaluate")
 
 
 @dataclass(frozen=True)
 class Line:
     """A stage: tokens, operations, bytes on disk, the memory of a process and the room for it, how
-    many processes share the work and how many GPUs each has, seconds.
+    many processes share the work and how many GPUs each has, seconds under `rosd repro` and as a
+    command by hand.
     """
 
     stage: str
@@ -31,6 +33,7 @@ class Line:
     processes: int
     gpus: int
     seconds: float
+    by_hand: float
 
     @property
     def fits(self) -> bool:
@@ -48,11 +51,13 @@ def _line(case: Case, work: StageWork, memory: Memory, disk: Mapping[str, float]
     hardware = case.hardware
     count, each = processes_of(case.params, work.stage, hardware)
     start = hardware.start * (WITHOUT_MODEL if work.stage == "align" else 1)
-    seconds = start + work.cost.seconds(hardware, work.width) / (count * max(1, each))
+    seconds = work.cost.seconds(hardware, work.width) / (count * max(1, each))
+    by_hand = start + seconds
+    seconds += FORKED * hardware.start if case.params.forks else start
     room = hardware.memory if hardware.device == "cuda" else hardware.memory / count
     return Line(
         work.stage, work.read, work.sampled, work.supervised, work.cost.flops, disk, memory, room,
-        count, each, seconds,
+        count, each, seconds, by_hand,
     )  # fmt: skip
 
 

@@ -153,10 +153,22 @@ def test_gpus_that_idle_are_named():
 def test_a_loop_is_its_first_iteration_and_the_later_ones():
     plan = make_plan(case(), 3)
     first, later = (sum(x.seconds for x in lines_of(case(), f)) for f in (True, False))
-    assert plan.loop["seconds"] == pytest.approx(first + 2 * later)
+    assert plan.loop["seconds"] == pytest.approx(CPU.start + first + 2 * later)
     one = make_plan(case(), 1)
-    assert one.loop["seconds"] == pytest.approx(first)
+    assert one.loop["seconds"] == pytest.approx(CPU.start + first)
     assert one.as_json()["iteration"][0]["memory"]["total"] > 0
+
+
+def test_the_start_of_a_stage():
+    """CPU starts in a second; `align` imports a quarter of that."""
+    forked, workers = lines_of(case(), False), lines_of(case(engine={"workers": 2}), False)
+    for line in forked:
+        start = 0.25 if line.stage == "align" else 1.0
+        assert line.by_hand - line.seconds == pytest.approx(start - 0.1)
+    assert all(line.by_hand == line.seconds for line in workers)
+    assert make_plan(case(engine={"workers": 2}), 1).loop["seconds"] == pytest.approx(
+        sum(line.seconds for line in lines_of(case(engine={"workers": 2}), True))
+    )
 
 
 COUNTS = st.integers(1, 2000)
