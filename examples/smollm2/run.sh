@@ -18,5 +18,5 @@ if [ ! -f "$project/params.yaml" ]; then
 fi
 cd "$project"
 rosd method "$method"
-dvc repro || { echo "$method stopped; the line that begins with 'rosd' above says why." >&2; exit 1; }
+rosd repro || { echo "$method stopped; the line that begins with 'rosd' above says why." >&2; exit 1; }
 rosd report

@@ -18,4 +18,4 @@ if [ "${TEACH:-0}" = 1 ]; then
 fi
 [ -f models/taught/config.json ] || rosd merge "$adapter" models/taught --base "$weights"
 rosd base models/taught
-echo "$project: ready. \`dvc repro\` and \`rosd report\` there run the iterations, \`rosd study methods\` compares methods."
+echo "$project: ready. \`rosd repro\` and \`rosd report\` there run the iterations, \`rosd study methods\` compares methods."

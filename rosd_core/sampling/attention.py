@@ -17,7 +17,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers.cache_utils import Cache
 
-from rosd_core.forward.packing import Segment
+from rosd_core.forward.attention import FLASH, Segment
 from rosd_core.sampling.cache import StaticLayer
 
 States = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # queries, keys, values
@@ -52,8 +52,7 @@ class SharedCache(Cache):
         self.places_B = torch.tensor([u * most + place for u, place in places])
         self.rows_UG = torch.zeros(len(counts), most, dtype=torch.long)
         self.rows_UG.view(-1)[self.places_B] = torch.arange(len(places))
-        empty_U11T = self.mask_UT[:, None, None] == 0
-        self.bias_U11T = torch.zeros(empty_U11T.shape).masked_fill_(empty_U11T, -torch.inf)
+        self.bias_U11T = slots_bias(self.mask_UT)
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """Keep some rows, and the prompts that they have."""
@@ -94,14 +93,13 @@ def attend_shared(cache: SharedCache, number: int, scaling: float, states: State
     query_BKgD = query_BAD.unflatten(1, (key_BKD.shape[1], -1))
     query_UKGgD = query_BKgD[cache.rows_UG].transpose(1, 2)
     sizes, prompt = query_UKGgD.shape[2:4], cache.prompts[number]
-    flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    out_1, sum_1 = flash(
+    out_1, sum_1 = FLASH(
         query_UKGgD.flatten(2, 3), prompt.keys, prompt.values, attn_mask=cache.bias_U11T,
         scale=scaling,
     )  # fmt: skip
     out_1 = out_1.unflatten(2, sizes).transpose(1, 2).flatten(0, 1)[cache.places_B]
     sum_1 = sum_1.unflatten(2, sizes).transpose(1, 2).flatten(0, 1)[cache.places_B]
-    out_2, sum_2 = flash(query_BKgD, *own, scale=scaling)
+    out_2, sum_2 = FLASH(query_BKgD, *own, scale=scaling)
     return out_1.lerp_(out_2, (sum_2 - sum_1).sigmoid_().unsqueeze(-1)).flatten(1)
 
 
