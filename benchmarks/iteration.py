@@ -13,6 +13,7 @@ ratios count.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -172,10 +173,10 @@ def main(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         project = prepared(folder, model.resolve(), problems, group, tokens)
-        if apart:
-            used = ours_apart(project).values()
+        if apart:  # in a project of its own: what one has done would be there for the other
+            used = ours_apart(shutil.copytree(project, folder / "apart")).values()
             show("together", Use(sum(u.wall for u in used), sum(u.cpu for u in used), 0.0))
-        ours = run(["rosd", "repro", "-f", "distill@i1"], project)
+        ours = run(["rosd", "repro", "distill@i1"], project)
         show("ours", ours)
         theirs = trl(folder, model.resolve(), project, group, tokens)
     show("TRL", theirs)
