@@ -42,12 +42,12 @@ def _params_read_once() -> Iterator[None]:
 
     read, known = param.read_param_file, {}
 
-    def read_param_file(fs: Any, path: str, keys: Any = None, flatten: bool = False) -> Any:
+    def read_param_file(fs: Any, path: str, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(fs, LocalFileSystem):
-            return read(fs, path, keys, flatten)
-        key = (path, Path(path).read_bytes(), keys and tuple(keys), flatten)
+            return read(fs, path, *args, **kwargs)
+        key = (path, Path(path).read_bytes(), repr((args, kwargs)))
         if key not in known:
-            known[key] = pickle.dumps(read(fs, path, keys, flatten))
+            known[key] = pickle.dumps(read(fs, path, *args, **kwargs))
         return pickle.loads(known[key])  # a copy for each caller, as if it were read
 
     param.read_param_file = read_param_file
