@@ -2,7 +2,7 @@
 
 After each stage DVC parses dvc.lock and writes all of it again, in pure Python: as much work as
 loading a model. Here the entry of that stage takes the place of the old one in the text. And DVC
-parses params.yaml three times for each stage: here once for each text that the file has had.
+parses params.yaml three times for each stage: here every text is parsed once.
 """
 
 import pickle
@@ -31,30 +31,29 @@ def with_entry(text: str, entry: str) -> str | None:
 @contextmanager
 def quick_dvc() -> Iterator[None]:
     """Have DVC work so in this process."""
-    with _lock_by_entry(), _params_read_once():
+    with _lock_by_entry(), _parsed_once():
         yield
 
 
 @contextmanager
-def _params_read_once() -> Iterator[None]:
-    from dvc.dependency import param
-    from dvc_objects.fs.local import LocalFileSystem
+def _parsed_once() -> Iterator[None]:
+    from dvc.utils import strictyaml
+    from dvc.utils.serialize import _yaml
 
-    read, known = param.read_param_file, {}
+    parse, known = _yaml.parse_yaml, {}
 
-    def read_param_file(fs: Any, path: str, *args: Any, **kwargs: Any) -> Any:
-        if not isinstance(fs, LocalFileSystem):
-            return read(fs, path, *args, **kwargs)
-        key = (path, Path(path).read_bytes(), repr((args, kwargs)))
-        if key not in known:
-            known[key] = pickle.dumps(read(fs, path, *args, **kwargs))
-        return pickle.loads(known[key])  # a copy for each caller, as if it were read
+    def parse_yaml(text: str, path: str, typ: str = "safe") -> Any:
+        if typ != "safe":
+            return parse(text, path, typ)
+        if text not in known:
+            known[text] = pickle.dumps(parse(text, path))
+        return pickle.loads(known[text])  # a copy for each caller, as if it were parsed
 
-    param.read_param_file = read_param_file
+    _yaml.parse_yaml = strictyaml.parse_yaml = parse_yaml
     try:
         yield
     finally:
-        param.read_param_file = read
+        _yaml.parse_yaml = strictyaml.parse_yaml = parse
 
 
 @contextmanager

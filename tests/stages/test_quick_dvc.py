@@ -6,11 +6,9 @@ from pathlib import Path
 import pytest
 from dvc.cli import main
 from dvc.dependency import param
-from dvc.utils.serialize import load_yaml
 from dvc_objects.fs.local import LocalFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
-from ruamel.yaml import YAML
 
 from stages.quick_dvc import HEAD, quick_dvc, with_entry
 from tests.support import ROOT
@@ -89,12 +87,6 @@ def test_params_are_read_again_when_they_change_and_each_reader_has_its_own(tmp_
         assert read() == {"a": {"b": [1, 2]}, "c": 1}
         file.write_text("a: {b: [1, 2]}\nc: 2\n")
         assert read()["c"] == 2
-
-
-@pytest.mark.parametrize("name", ["params.yaml", "dvc.yaml", "dvc.lock"])
-def test_yaml_parsed_in_c_means_the_same(name):
-    """DVC's parser, which is in C where ruamel.yaml.clib is installed, and the one in Python."""
-    assert load_yaml(str(ROOT / name)) == YAML(typ="safe", pure=True).load(ROOT / name)
 
 
 TWO = """
