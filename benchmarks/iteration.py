@@ -14,14 +14,13 @@ ratios count.
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from used import Use, used_by
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("rollout", "reflect", "align", "score", "distill")
@@ -60,45 +59,16 @@ trainer.train()
 """
 
 
-@dataclass(frozen=True)
-class Use:
-    """What a process used."""
-
-    wall: float
-    cpu: float
-    gib: float
-
-
-# runs a command and waits for all processes that it leaves behind, too
-MEASURE = """
-import ctypes, os, resource, subprocess, sys, time
-ctypes.CDLL(None).prctl(36, 1)  # they become children of this one
-started = time.perf_counter()
-code = subprocess.call(sys.argv[2:])
-try:
-    while True:
-        os.wait()
-except ChildProcessError:
-    pass
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-told = time.perf_counter() - started, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20
-open(sys.argv[1], "w").write(" ".join(map(str, told)))
-sys.exit(code)
-"""
-
-
 def run(command: list[str], folder: Path) -> Use:
     """Run a command to its end; one thread. Exits where it fails."""
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     env |= {"TRL_EXPERIMENTAL_SILENCE": "1", "HF_HUB_OFFLINE": "1"}
     env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env["PATH"]])
-    told = folder / "used.txt"
     with (folder / "log.txt").open("a") as log:
-        whole = [sys.executable, "-c", MEASURE, str(told), *command]
-        code = subprocess.call(whole, cwd=folder, env=env, stdout=log, stderr=log)
-    if code:
+        used = used_by(command, folder, env, log)
+    if used is None:
         sys.exit(f"{' '.join(command[:4])} ... failed:\n{(folder / 'log.txt').read_text()[-3000:]}")
-    return Use(*map(float, told.read_text().split()))
+    return used
 
 
 def ours_apart(project: Path) -> dict[str, Use]:

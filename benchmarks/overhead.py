@@ -15,24 +15,22 @@ unless the machine is idle; with two cores some of the overhead runs beside DVC 
 time.
 """
 
-import ctypes
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from used import used_by
 
 ROOT = Path(__file__).resolve().parent.parent
-PR_SET_CHILD_SUBREAPER = 36
 WORK = "models' work"
 SCRIPT = """#!{python}
 import sys
@@ -57,11 +55,6 @@ class Seconds:
         self.cpu += cpu() - used
 
 
-def cpu_of_children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
 def environment(project: Path, folder: Path) -> dict[str, str]:
     """Where `rosd` is the code of the clone."""
     script = folder / "bin" / "rosd"
@@ -73,21 +66,13 @@ def environment(project: Path, folder: Path) -> dict[str, str]:
 
 
 def pipeline(command: list[str], project: Path, folder: Path) -> Seconds:
-    """Run it. Processes that outlive `command` become children of this one: their CPU time counts,
-    and they have ended when this returns.
-    """
-    found = Seconds()
-    with found.taken(cpu_of_children):
-        env = environment(project, folder)
-        done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
-        while True:
-            try:
-                os.wait()
-            except ChildProcessError:
-                break
-    return found
+    """Run it, to the end of all processes that it leaves behind."""
+    log = folder / "log.txt"
+    with log.open("w") as output:
+        used = used_by(command, project, environment(project, folder), output)
+    if used is None:
+        raise SystemExit(f"{' '.join(command)} failed:\n{log.read_text()}")
+    return Seconds(used.wall, used.cpu)
 
 
 def results(project: Path, folder: Path) -> tuple[str, str]:
@@ -124,13 +109,7 @@ def work_of_models(project: Path, params_file: str) -> Seconds:
 
 def work_apart(project: Path) -> Seconds:
     """`work_of_models` in a process of its own."""
-    code = (
-        "import dataclasses, json, sys; sys.path.insert(0, sys.argv[1])\n"
-        "from overhead import *\n"
-        "found = work_of_models(Path(sys.argv[2]), 'params.yaml')\n"
-        "print(json.dumps(dataclasses.asdict(found)))"
-    )
-    command = [sys.executable, "-c", code, str(Path(__file__).parent), str(project)]
+    command = [sys.executable, __file__, "--work", str(project)]
     env = os.environ | {"ROSD_QUIET": "1"}
     done = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True)
     return Seconds(**json.loads(done.stdout.splitlines()[-1]))
@@ -148,15 +127,17 @@ def main(
     params: Annotated[str, typer.Option(help="Of the clone.")] = "params.yaml",
     plain: Annotated[bool, typer.Option(help="Also `dvc repro -f`.")] = True,
     repeats: int = 1,
+    work_of: Annotated[Path | None, typer.Option("--work", hidden=True)] = None,
 ) -> None:
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+    if work_of is not None:
+        print(json.dumps(asdict(work_of_models(work_of, "params.yaml"))))
+        return
     with tempfile.TemporaryDirectory(prefix="rosd-overhead-") as name:
         folder = Path(name)
         project = folder / "clone"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(project)], check=True)
         if params != "params.yaml":
             (project / "params.yaml").write_bytes((project / params).read_bytes())
-        os.environ["PATH"] = environment(project, folder)["PATH"]  # where subprocess looks
         runs = {"dvc repro -f": ["dvc", "repro", "-f"]} if plain else {}
         runs |= {"rosd repro -f": ["rosd", "repro", "-f"]}
         took: dict[str, list[Seconds]] = {told: [] for told in [*runs, WORK]}

@@ -19,32 +19,21 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from used import used_by
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("rollout", "reflect", "align", "score", "distill", "evaluate")
 TABLES = {"rollout": "rollouts", "reflect": "reflections", "align": "alignments", "score": "scores"}
 
 
-# runs a command; between this process and it, because Linux hands the peak of the one that forks on
-MEASURE = """
-import resource, subprocess, sys
-code = subprocess.call(sys.argv[1:], stdout=sys.stderr)
-used = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20)
-sys.exit(code)
-"""
-
-
 def run(project: Path, *arguments: str) -> tuple[float, float]:
     """A stage in a process: CPU seconds and peak GiB. Exits where it fails."""
     env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "ROSD_QUIET": "1"}
     stage, *rest = arguments
-    command = [sys.executable, "-c", MEASURE, sys.executable, "-m", f"stages.{stage}", *rest]
-    done = subprocess.run(command, cwd=project, env=env, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
+    used = used_by([sys.executable, "-m", f"stages.{stage}", *rest], project, env)
+    if used is None:
         sys.exit(f"rosd {' '.join(arguments)} failed")
-    cpu, peak = map(float, done.stdout.split())
-    return cpu, peak
+    return used.cpu, used.gib
 
 
 def planned(project: Path) -> dict[str, Any]:

@@ -61,6 +61,7 @@ def start() -> bool:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         try:
             ours = identity()
+            gc.disable()  # imports leave little to collect; a child turns it on again
             if not prepared(Path("params.yaml")):
                 os._exit(0)
             serve(listener, ours)
@@ -87,7 +88,6 @@ def prepared(file: Path) -> bool:
     from rosd_core.errors import RosdError
     from stages.paths import Paths
 
-    gc.disable()  # imports leave little to collect; a child turns it on again
     try:
         if not load_params(file).forks:
             return False

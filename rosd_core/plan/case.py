@@ -18,3 +18,8 @@ class Case:
     load: Workload
     training: Training
     hardware: Hardware
+
+    @property
+    def forks(self) -> bool:
+        """Whether `rosd repro` forks the stages there: a GPU may be one that params do not name."""
+        return self.hardware.device == "cpu" and self.params.forks

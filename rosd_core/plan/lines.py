@@ -53,7 +53,7 @@ def _line(case: Case, work: StageWork, memory: Memory, disk: Mapping[str, float]
     start = hardware.start * (WITHOUT_MODEL if work.stage == "align" else 1)
     seconds = work.cost.seconds(hardware, work.width) / (count * max(1, each))
     by_hand = start + seconds
-    seconds += FORKED * hardware.start if case.params.forks else start
+    seconds += FORKED * hardware.start if case.forks else start
     room = hardware.memory if hardware.device == "cuda" else hardware.memory / count
     return Line(
         work.stage, work.read, work.sampled, work.supervised, work.cost.flops, disk, memory, room,

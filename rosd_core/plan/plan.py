@@ -52,7 +52,7 @@ def make_plan(case: Case, iterations: int) -> Plan:
     for name in ("read", "sampled", "flops", "seconds"):
         one, next_one = (sum(getattr(line, name) for line in lines) for lines in (first, later))
         loop[name] = one + (iterations - 1) * next_one
-    if case.params.forks:  # what all stages import is imported once
+    if case.forks:  # what all stages import is imported once
         loop["seconds"] += case.hardware.start
     loop["disk"] = iterations * sum(sum(line.disk.values()) for line in later)
     numbers, advice = case.load.told(), advice_on(case, later)

@@ -166,6 +166,8 @@ def test_the_start_of_a_stage():
         start = 0.25 if line.stage == "align" else 1.0
         assert line.by_hand - line.seconds == pytest.approx(start - 0.1)
     assert all(line.by_hand == line.seconds for line in workers)
+    on_gpu = lines_of(case(hardware=card("H100", 1)), False)  # --card, and params with a CPU
+    assert all(line.by_hand == line.seconds for line in on_gpu)
     assert make_plan(case(engine={"workers": 2}), 1).loop["seconds"] == pytest.approx(
         sum(line.seconds for line in lines_of(case(engine={"workers": 2}), True))
     )

@@ -4,6 +4,7 @@ teacher say about the supervised ones.
 Dimension names: T token of the response, N supervised token, M shown id, C character.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import chain, islice
 from typing import Any
@@ -23,24 +24,15 @@ class Vocabulary:
 
     def __init__(self, token_map: TokenMap) -> None:
         self.token_map = token_map
-        self.strings: list[str] = []
-        self.place = _Places(self)
+        self.place: defaultdict[int, int] = defaultdict()
+        self.place.default_factory = self.place.__len__  # an id that is not there comes last
 
     def places(self, ids: Sequence[int]) -> list[int]:
         return list(map(self.place.__getitem__, ids))
 
-
-class _Places(dict[int, int]):
-    """The place of each id; one that is not there yet is added."""
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self.vocabulary = vocabulary
-
-    def __missing__(self, token_id: int) -> int:
-        strings = self.vocabulary.strings
-        self[token_id] = len(strings)
-        strings.append(token_name(self.vocabulary.token_map, token_id))
-        return self[token_id]
+    @property
+    def strings(self) -> list[str]:
+        return [token_name(self.token_map, token_id) for token_id in self.place]
 
 
 def utf16_offsets(text: str) -> np.ndarray:
