@@ -5,8 +5,9 @@
 The stages run as they are, each in a process of its own, on a project of the pocket world; only
 what the models say is made up: responses of T tokens, half of them with a wrong line, and
 reflections that quote it (one in ten with a typing error). `score` leaves the teacher to `distill`
-(`score.targets: none`), of which the reading of its table is run. The first rows are a project of
-16 rollouts of 100 tokens, which shows what a stage needs at its start; "beside" is the rest.
+(`score.targets: none`), of which the reading of its table is run. `reflect.file` and `rollout.file`
+read the same tables again as JSON lines of a user's. A project of 16 rollouts of 100 tokens shows
+what a stage needs at its start; "beside" is the rest.
 """
 
 import json
@@ -30,8 +31,9 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parent.parent
 START = (16, 100)  # rollouts and tokens of the smallest project
-STAGES = ("rollout", "reflect", "align", "score", "distill", "evaluate", "report", "show", "tables",
-          "verify")  # fmt: skip
+MODULES = ("rollout", "reflect", "align", "score", "distill", "evaluate", "report", "show",
+           "tables", "verify")  # fmt: skip
+STAGES = (*MODULES, "hashes", "reflect.file", "rollout.file")
 
 
 class Lines:
@@ -137,6 +139,8 @@ def make_up(params: Any, paths: Any) -> None:
     for module in stages.values():
         vars(module)["open_engine"] = open_engine
     vars(stages["reflect"])["EngineReflector"] = lambda engine, tokenizer, model: Quotes()
+    given = import_module("rosd_core.rollout.given_engine").GivenEngine
+    given._logp = lambda self, rows: [[-0.5] * len(ids) for _, ids, _ in rows]
 
 
 def run_stage(stage: str, params: Any, paths: Any) -> None:
@@ -207,9 +211,43 @@ def evaluate_again(stage: str, params: Any, paths: Any) -> None:
             writer.add(to_arrow("evaluation", [row | {"iteration": "i1"} for row in rows]))
 
 
+def hashes(stage: str, params: Any, paths: Any) -> None:
+    table_hash = import_module("rosd_core.tables.hashing").table_hash
+    for file in (paths.problems, *sorted(paths.table("rollouts", "i1").parent.glob("*.parquet"))):
+        table_hash(file)
+
+
+def write_lines(stage: str, params: Any, paths: Any) -> None:
+    """The files of the stages below."""
+    from rosd_core.tables.parquet import frames
+
+    names = ["problem_id", "response", "response_ids", "behaviour_logp"]
+    with (paths.root / "rollouts.jsonl").open("wb") as lines:
+        for part in frames(paths.table("rollouts", "i1"), names):
+            lines.write(part.write_ndjson().encode())
+    texts = frames(paths.table("rollouts", "i1"), ["rollout_id", "response"])
+    ideas = frames(paths.table("reflections", "i1"), ["rollout_id", "quotes", "idea"])
+    of_rollout = {row[0]: row[1:] for part in ideas for row in part.iter_rows()}
+    with (paths.root / "reflections.jsonl").open("w", encoding="utf-8") as lines:
+        for name, response in (row for part in texts for row in part.iter_rows()):
+            quotes, idea = of_rollout[name]
+            row = {"rollout_id": name, "response": response, "quote": quotes, "idea": idea}
+            lines.write(json.dumps(row) + "\n")
+
+
+def read_file(stage: str, params: Any, paths: Any) -> None:
+    """A stage that takes what the file has."""
+    name = stage.partition(".")[0]
+    changes: dict[str, Any] = {"file": f"{name}s.jsonl".replace("reflects", "reflections")}
+    changes |= {"source": "file"} if name == "reflect" else {}
+    section = getattr(params, name).model_copy(update=changes)
+    run_stage(name, params.model_copy(update={name: section}), paths)
+
+
 RUN: dict[str, Callable[[str, Any, Any], None]] = {
     "distill": read_scores, "show": show, "tables": tables, "verify": verify, "evaluate": evaluate,
-    "evaluate again": evaluate_again,
+    "evaluate again": evaluate_again, "hashes": hashes, "write lines": write_lines,
+    "reflect.file": read_file, "rollout.file": read_file,
 }  # fmt: skip
 
 
@@ -247,7 +285,7 @@ CURVE = """step,loss,tokens,learning_rate,grad_norm,mean_importance,clipped_shar
 def stage_in_child(name: str, folder: Path) -> dict[str, float]:
     """A stage in a process of its own, forked from one that has imported everything."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([f"stages.{stage}" for stage in (*STAGES, "prepare")])
+    context.set_forkserver_preload([f"stages.{stage}" for stage in (*MODULES, "prepare")])
     with ProcessPoolExecutor(1, context) as pool:
         return pool.submit(in_process, name, folder).result()
 
@@ -259,6 +297,8 @@ def measured(home: Path, rows: int, tokens: int) -> Iterator[tuple[str, dict[str
     new_project(folder, rows, tokens)
     stage_in_child("prepare", folder)
     for name in STAGES:
+        if name == "reflect.file":
+            stage_in_child("write lines", folder)
         yield name, stage_in_child(name, folder)
         if name == "evaluate":  # the report compares two models
             stage_in_child("evaluate again", folder)

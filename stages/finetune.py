@@ -54,8 +54,8 @@ def run(params: Params, paths: Paths, model: str, revision: str | None, name: st
     prompts = Prompts(params.prompts.only(*FIELDS), examples=examples)
     course = Course(p.seed, p.rows_per_step, prompts, parts)
     exam = set_exam(course, p.held_out, tokenizer, end)
-    lora = None if p.lora is None else p.lora.adapter
-    student = open_student(folder, params.machine.device, lora, paths.root, p.seed)
+    lora, nf4 = (None, False) if p.lora is None else (p.lora.adapter, p.lora.quantize == "nf4")
+    student = open_student(folder, params.machine.device, lora, paths.root, p.seed, nf4)
     begun = p.what_is_learnt() | {"model": fingerprint(folder), "examples": examples}
     begun |= {f"prompts.{template}": text for template, text in prompts.templates.items()}
     work = target.with_name(f"{name}.unfinished")

@@ -101,6 +101,8 @@ def _needed(params: Params) -> dict[str, str]:
         found["ray"] = f"engine.workers: {params.engine.workers}"
     if params.distill.lora is not None:
         found["lora"] = "distill.lora"
+    if params.distill.quantized:
+        found["qlora"] = "distill.lora.quantize: nf4"
     if params.distill.optimizer == "adamw_8bit":
         found["int8"] = "distill.optimizer: adamw_8bit"
     for name, domain in params.prepare.domains.items():

@@ -34,7 +34,7 @@ from rosd_core.tables.publish import publishing
 from rosd_core.tables.references import check_rollouts
 from rosd_core.tables.row_types import ReflectionRow
 from rosd_core.tables.shards import write_shards
-from rosd_core.tables.user_file import read_user_file
+from rosd_core.tables.user_file import read_user_parts
 from rosd_core.workers.pool import Work
 from stages.engines import engine_settings, workers
 from stages.kept import kept
@@ -81,7 +81,7 @@ def given_rows(
     file = str(paths.given(str(params.reflect.file).replace("{iteration}", iteration)))
     parts = frames(paths.table("rollouts", iteration), ["rollout_id", "response"])
     responses = text_hashes(row for part in parts for row in part.iter_rows())
-    return rows_of_file(read_user_file(file, "reflect.file"), file, peers, responses)
+    return rows_of_file(read_user_parts(file, "reflect.file"), file, peers, responses)
 
 
 def reflector_prompts(params: Params) -> Prompts:

@@ -41,9 +41,9 @@ def write_model(
     folder of the present one and the rate.
     """
     with replacing_folder(path, together) as target:
-        save_student(student, tokenizer, target, merge)
+        written = save_student(student, tokenizer, target, merge)
         if ema is not None:
-            advance_ema(ema[0], student, ema[1], target / FOLDER)
+            advance_ema(ema[0], written, ema[1], target / FOLDER)
 
 
 def started_with(params: Params, origin: Origin) -> dict[str, Any]:

@@ -5,6 +5,8 @@ in  what the stages rollout and score read; iterations/<iteration>/rollouts.parq
 """
 
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rosd_core.config.params import Params
 from rosd_core.errors import RosdError
@@ -33,7 +35,9 @@ def check(
     wanted = [row["problem_id"] for row in stored]
     problems = read_table("problems", paths.problems)
     asked = problem_rows(problems.filter(problems["problem_id"].is_in(wanted)))
-    again = rollout.open_work(params, paths, iteration, silent)(asked)
+    with TemporaryDirectory() as folder:
+        rollout.given_samples(params, paths, iteration, Path(folder))
+        again = rollout.open_work(params, paths, iteration, Path(folder), silent)(asked)
     wrong = [f"{file}: {line}" for line in differences("rollouts", stored, again, tolerance)]
     done = {"rollouts": len(stored)}
     file = paths.table("scores", iteration)

@@ -70,11 +70,12 @@ class Lora(Section):
     dropout: Share
     modules: str
     merge: bool
+    quantize: Literal["none", "nf4"] = "none"
 
     @property
     def adapter(self) -> dict[str, Any]:
         """The arguments of a new adapter."""
-        return self.model_dump(exclude={"merge"})
+        return self.model_dump(exclude={"merge", "quantize"})
 
 
 class Distill(Section):
@@ -122,6 +123,11 @@ class Distill(Section):
                 "distill.optimizer adafactor needs distill.sharding none: torch's knows no sharded "
                 "weights; take adamw_8bit or adamw with fsdp"
             )
+        if self.sharding == "fsdp" and self.lora is not None and self.lora.quantize != "none":
+            raise ValueError(
+                "distill.lora.quantize nf4 needs distill.sharding none: weights in 4 bits are not "
+                "sharded; several processes then share the batches"
+            )
         if self.offload and self.sharding == "none":
             raise ValueError("distill.offload needs distill.sharding fsdp, with one process too")
         return self
@@ -130,6 +136,11 @@ class Distill(Section):
     def new_adapter(self) -> dict[str, Any] | None:
         """The arguments of a new adapter, if the iteration trains one."""
         return None if self.lora is None else self.lora.adapter
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the frozen weights under an adapter are in 4 bits."""
+        return self.lora is not None and self.lora.quantize == "nf4"
 
     @property
     def merge(self) -> bool:

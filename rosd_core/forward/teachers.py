@@ -26,7 +26,7 @@ from rosd_core.models.student import Student
 from rosd_core.tables.hashing import fingerprint
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 FOLDER = "teacher"  # in models/<iteration>: the weights of the ema
 
@@ -130,14 +130,14 @@ def open_teacher(
 ) -> Teacher | None:
     """The teacher that score.targets leaves to the distill stage: nothing for `topk`, its head for
     `hidden`, the model for `none`. A teacher that is the base of the student's adapter is the
-    student's own model with the adapter switched off.
+    student's own model with the adapter switched off, unless that is in 4 bits.
     """
     if targets == "topk":
         return None
     if targets == "hidden":
         return Teacher(load_head(shares, device))
     loaded = {}
-    if student.adapter is not None and student.base is not None:
+    if student.adapter is not None and student.base is not None and not student.quantized:
         loaded[student.base] = MixPart(student.model, within=student.adapter.disable_adapter)
     live = load_mix(shares, device, pad_id, loaded)
     _refuse_other_head(head_of(student.model), live.head(), shares)
@@ -181,10 +181,12 @@ def _head_alone(folder: Path) -> Head | None:
 
 
 @torch.no_grad()
-def advance_ema(teacher_folder: Path, student: Student, rate: float, target: Path) -> None:
+def advance_ema(
+    teacher_folder: Path, student: "PreTrainedModel", rate: float, target: Path
+) -> None:
     """theta_T <- (1 - rate) theta_T + rate theta_S, parameter by parameter, written to `target`."""
     teacher = load_weights(teacher_folder, "cpu")
-    students = dict(student.model.named_parameters())
+    students = dict(student.named_parameters())
     for name, parameter in teacher.named_parameters():
         parameter.lerp_(students[name].to(parameter), rate)
     teacher.save_pretrained(target)

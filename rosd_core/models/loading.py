@@ -4,6 +4,7 @@ Weights come from safetensors alone, and code in a model's folder is never run.
 """
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -81,9 +82,9 @@ def load_weights(folder: Path, device: str) -> PreTrainedModel:
     return to_device(model, device).eval()
 
 
-def load_plain(folder: Path) -> PreTrainedModel:
-    """The model of a local folder on the CPU, fp32. Raises RosdError where weights are missing:
-    transformers would draw them at random.
+def load_plain(folder: Path, **how: Any) -> PreTrainedModel:
+    """The model of a local folder on the CPU, fp32; `how` are more arguments of `from_pretrained`.
+    Raises RosdError where weights are missing: transformers would draw them at random.
     """
     if not (folder / "config.json").is_file():
         raise RosdError(
@@ -94,8 +95,9 @@ def load_plain(folder: Path) -> PreTrainedModel:
         load_generation_config(folder)  # from_pretrained would pass over a broken one in silence
     with readable(folder, "the model"):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **SAFE
-        )
+            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **how,
+            **SAFE,
+        )  # fmt: skip
         model, found = loaded
     if missing := sorted(found["missing_keys"]):
         raise RosdError(
@@ -137,6 +139,8 @@ def import_peft() -> Any:
         import peft
     except ImportError:
         raise RosdError("LoRA needs peft: pip install -e '.[lora]'.") from None
+    told = ".*is_gradient_checkpointing.* is deprecated"  # peft asks transformers for it
+    warnings.filterwarnings("ignore", told, FutureWarning)
     return peft
 
 
@@ -148,13 +152,13 @@ def base_of(folder: Path) -> Path:
     return base if base.is_absolute() else folder.parent.parent / base
 
 
-def load_adapter(folder: Path, trainable: bool, base: Path | None = None) -> "PeftModel":
-    """The adapter of a folder on its base model, or on that in the folder `base`, on the CPU."""
+def load_adapter(folder: Path, trainable: bool, base: PreTrainedModel | None = None) -> "PeftModel":
+    """The adapter of a folder on its base model on the CPU, or on the model `base`."""
     if not (folder / "adapter_model.safetensors").is_file():
         raise RosdError(
             f"{folder}: adapter_model.safetensors is missing; other files are not read."
         )
-    model = load_plain(base_of(folder) if base is None else base)
+    model = load_plain(base_of(folder)) if base is None else base
     with readable(folder, "the adapter"):
         adapter = import_peft().PeftModel.from_pretrained(model, folder, is_trainable=trainable)
     refuse_not_finite(adapter, folder)

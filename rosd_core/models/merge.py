@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from rosd_core.errors import RosdError
-from rosd_core.models.loading import base_of, is_adapter, load_adapter, load_tokenizer
+from rosd_core.models.loading import base_of, is_adapter, load_adapter, load_plain, load_tokenizer
 from rosd_core.tables.atomic import replacing_folder
 
 
@@ -20,7 +20,8 @@ def merge_adapter(adapter: Path, target: Path, base: Path | None) -> None:
         raise RosdError(f"{target} is there already; delete it, or name another folder.")
     own = (adapter / "tokenizer.json").is_file()
     tokenizer = load_tokenizer(adapter if own else base or base_of(adapter))
-    model = load_adapter(adapter, trainable=False, base=base).merge_and_unload()
+    whole = load_plain(base or base_of(adapter))
+    model = load_adapter(adapter, trainable=False, base=whole).merge_and_unload()
     with replacing_folder(target) as folder:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

@@ -1,7 +1,9 @@
 """The student: the model that is trained, all of it or a LoRA adapter (peft), opened and saved."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -17,6 +19,7 @@ from rosd_core.models.loading import (
     load_weights,
     to_device,
 )
+from rosd_core.models.quantized import load_nf4
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -43,34 +46,44 @@ def new_adapter(
 
 @dataclass(frozen=True)
 class Student:
-    """The model that is trained, and the adapter around it where only that is."""
+    """The model that is trained, and the adapter around it where only that is; `quantized` says
+    that the weights under the adapter are in 4 bits.
+    """
 
     model: PreTrainedModel
     adapter: "PeftModel | None" = None
     base: Path | None = None  # of the adapter
+    quantized: bool = False
 
 
 def open_student(
-    start: Path, device: str, lora: dict[str, Any] | None, root: Path, seed: int
+    start: Path,
+    device: str,
+    lora: dict[str, Any] | None,
+    root: Path,
+    seed: int,
+    quantized: bool = False,
 ) -> Student:
     """The weights of a folder, to be trained: all of them, its adapter, or a new one (initialised
-    from `seed`). The base path in an adapter's config is relative to `root`.
+    from `seed`), with the frozen weights in 4 bits or as they are. The base path in an adapter's
+    config is relative to `root`.
 
     Raises RosdError where the adapter in `start` has another shape than `lora` asks for.
     """
     if lora is None:
         return Student(load_weights(start, device))
+    load = partial(load_nf4, device=device) if quantized else load_plain
     if is_adapter(start):
-        adapter = load_adapter(start, trainable=True)
         base = base_of(start)
+        adapter = load_adapter(start, trainable=True, base=load(base))
         _refuse_other_shape(adapter, lora, start)
     else:
         base = start.relative_to(root) if start.is_relative_to(root) else start
         torch.manual_seed(seed)
-        adapter = new_adapter(load_plain(start), str(base), **lora)
+        adapter = new_adapter(load(start), str(base), **lora)
     model = cast(PreTrainedModel, adapter.get_base_model())
     to_device(model, device)
-    return Student(model, adapter, root / base)  # an absolute base stays as it is
+    return Student(model, adapter, root / base, quantized)  # an absolute base stays as it is
 
 
 def _refuse_other_shape(adapter: "PeftModel", lora: dict[str, Any], start: Path) -> None:
@@ -85,14 +98,26 @@ def _refuse_other_shape(adapter: "PeftModel", lora: dict[str, Any], start: Path)
 
 def save_student(
     student: Student, tokenizer: PreTrainedTokenizerBase, target: Path, merge: bool
-) -> None:
+) -> PreTrainedModel:
     """Write the model, or its adapter alone; `merge` writes the adapter into whole weights. Files
-    are of FILE_SIZE at most.
+    are of FILE_SIZE at most. Returns the model that has the written weights.
     """
-    if student.adapter is None:
-        student.model.save_pretrained(target, max_shard_size=FILE_SIZE)
-    elif merge:
-        student.adapter.merge_and_unload().save_pretrained(target, max_shard_size=FILE_SIZE)
+    model = _merged(student) if merge and student.adapter is not None else student.model
+    if merge or student.adapter is None:
+        model.save_pretrained(target, max_shard_size=FILE_SIZE)
     else:
         student.adapter.save_pretrained(str(target))
     tokenizer.save_pretrained(target)
+    return model
+
+
+def _merged(student: Student) -> PreTrainedModel:
+    """The model with its adapter merged; in place of weights in 4 bits, those of its base."""
+    adapter = student.adapter
+    assert adapter is not None and student.base is not None
+    if student.quantized:
+        with TemporaryDirectory() as folder:
+            adapter.save_pretrained(folder, save_embedding_layers=False)
+            whole = load_plain(student.base)
+            adapter = load_adapter(Path(folder), trainable=False, base=whole)
+    return cast(PreTrainedModel, adapter.merge_and_unload())

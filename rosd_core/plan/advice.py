@@ -73,13 +73,17 @@ def _lower(case: Case, line: Line) -> Iterator[str]:
 
 
 def _smaller_training(case: Case, line: Line) -> Iterator[str]:
-    """An adapter, or weights and state shared out over more GPUs."""
-    if case.params.distill.lora is None:
-        small = _changed(case.params, "distill", lora=ADAPTER)
-        adapter = replace(case, training=training_of(small.distill, case.shape, 1))
-        size = _size(adapter, small, "distill")
-        if size <= line.room:
-            yield f"  distill.lora, rank {ADAPTER['rank']}: {_gib(size)}."
+    """An adapter, on weights in 4 bits if need be, or a share of weights and state on more GPUs."""
+    if not case.params.distill.quantized:
+        for quantize in ("none", "nf4"):
+            lora = ADAPTER | {"quantize": quantize}
+            small = _changed(case.params, "distill", lora=lora, sharding="none", offload=False)
+            adapter = replace(case, training=training_of(small.distill, case.shape, 1))
+            size = _size(adapter, small, "distill")
+            if size <= line.room:
+                named = "" if quantize == "none" else f", quantize {quantize}"
+                yield f"  distill.lora, rank {ADAPTER['rank']}{named}: {_gib(size)}."
+                break
     if case.hardware.device == "cuda":
         now = case.params.distill.batch_tokens
         more = (n for n in SMALLER if n > case.training.shards)

@@ -6,7 +6,7 @@ from rosd_core.config.params import Params
 from rosd_core.losses.head import CHUNK_ENTRIES, CHUNK_ROWS
 from rosd_core.plan.case import Case
 from rosd_core.plan.hardware import GIB, Hardware
-from rosd_core.plan.layout import Training
+from rosd_core.plan.layout import Training, weight_bytes
 from rosd_core.plan.model_shape import ModelShape
 from rosd_core.plan.work import PACK_TOKENS, Draw, draws, prompts_of_step, supervised
 from rosd_core.plan.workload import Workload
@@ -121,9 +121,12 @@ def _score(case: Case, first: bool) -> Memory:
     return Memory(parts, "score.batch_tokens")
 
 
-def _copies(shape: ModelShape, autocast: str) -> float:
-    """Autocast keeps a bf16 copy of every weight of a product until its context ends."""
-    return 2.0 * (shape.body + shape.head) if autocast == "bfloat16" else 0.0
+def _copies(shape: ModelShape, autocast: str, quantized: bool = False) -> float:
+    """Autocast keeps a bf16 copy of every weight of a product until its context ends; those in 4
+    bits are computed back for each product.
+    """
+    body = shape.body / shape.layers if quantized else shape.body
+    return 2.0 * (body + shape.head) if autocast == "bfloat16" else 0.0
 
 
 def _distill(case: Case) -> Memory:
@@ -139,7 +142,7 @@ def _distill(case: Case) -> Memory:
         saved = 4.0 * shape.layers * shape.hidden + layer
     batch = batch_tokens(params, case.load)
     forward = {
-        "bf16 copies of weights": _copies(shape, p.autocast) / training.shards,
+        "bf16 copies of weights": _copies(shape, p.autocast, training.quantized) / training.shards,
         "activations": batch * saved,
         "logits": chunk_bytes(shape, hardware.device, TRAINED),
         "gradient of the head": 4.0 * shape.head if p.lora is None else 0.0,
@@ -156,12 +159,12 @@ def _distill(case: Case) -> Memory:
 
 
 def weights_of(shape: ModelShape, training: Training, hardware: Hardware) -> dict[str, float]:
-    """fp32 weights, gradients and state, each process' share."""
+    """Weights, gradients and state, each process' share."""
     n = training.shards
     if training.offload and hardware.device == "cuda":  # all of it lies in the machine's memory
         return dict.fromkeys(("weights", "gradients", "optimizer"), 0.0)
     return {
-        "weights": 4.0 * shape.parameters / n,
+        "weights": weight_bytes(shape, training) / n,
         "gradients": 4.0 * training.trained / n,
         "optimizer": training.state * training.trained / n,
     }

@@ -10,7 +10,7 @@ The table (JSON lines, CSV or Parquet) has the columns
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -24,26 +24,35 @@ COLUMNS = ("rollout_id", "response", "quote", "idea")
 
 
 def rows_of_file(
-    written: pl.DataFrame, file: str, peers: Sequence[Peer], responses: Mapping[str, bytes]
+    parts: Iterable[pl.DataFrame], file: str, peers: Sequence[Peer], responses: Mapping[str, bytes]
 ) -> list[ReflectionRow]:
-    """One row per rollout, in the order of `peers`. Rollouts that the table does not have are
-    skipped as `not_in_file`. `responses` are the `text_hashes` of the rollouts.
+    """One row per rollout, in the order of `peers`. The table comes in parts; rollouts that it does
+    not have are skipped as `not_in_file`. `responses` are the `text_hashes` of the rollouts.
 
-    Raises RosdError, naming the file and the row, for a
-    missing column, an unknown or repeated rollout and a response that is another text now.
+    Raises RosdError, naming the file and the row, for a missing column, an unknown or repeated
+    rollout and a response that is another text now.
     """
-    if missing := [name for name in COLUMNS if name not in written.columns]:
+    by_id: dict[str, dict[str, Any]] = {}
+    number, columns = 0, set()
+    for part in parts:
+        columns |= set(part.columns)
+        _refuse_missing(file, COLUMNS[:2], part.columns)
+        for row in part.iter_rows(named=True):
+            rollout_id = row["rollout_id"]
+            _refuse_other_rollouts(f"{file}: row {number}", rollout_id, row, responses)
+            if rollout_id in by_id:
+                raise RosdError(f"{file}: row {number}: rollout {rollout_id} is there twice.")
+            by_id[rollout_id] = {name: row.get(name) for name in COLUMNS[2:]}
+            number += 1
+    _refuse_missing(file, COLUMNS, columns)
+    return [_row(peer, by_id.get(peer["rollout_id"])) for peer in peers]
+
+
+def _refuse_missing(file: str, needed: Sequence[str], columns: Container[str]) -> None:
+    if missing := [name for name in needed if name not in columns]:
         raise RosdError(
             f"{file}: the column {missing[0]} is missing; needed are: {', '.join(COLUMNS)}."
         )
-    by_id: dict[str, dict[str, Any]] = {}
-    for number, row in enumerate(written.select(COLUMNS).iter_rows(named=True)):
-        rollout_id = row["rollout_id"]
-        _refuse_other_rollouts(f"{file}: row {number}", rollout_id, row, responses)
-        if rollout_id in by_id:
-            raise RosdError(f"{file}: row {number}: rollout {rollout_id} is there twice.")
-        by_id[rollout_id] = {name: row[name] for name in ("quote", "idea")}
-    return [_row(peer, by_id.get(peer["rollout_id"])) for peer in peers]
 
 
 def text_hashes(rows: Iterable[tuple[str, str]]) -> dict[str, bytes]:

@@ -12,16 +12,21 @@ The table (JSON lines, CSV or Parquet) has a row per response, with the columns
 
 The samples of a problem need not be equally many. A row that cannot be used is left out and
 counted; a row that contradicts itself is an error.
+
+Memory holds a part of the file; what is used goes to a table of its own (given_table.py).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from rosd_core.errors import RosdError
 from rosd_core.prompts.chat import decode
+from rosd_core.rollout.given_table import GivenSample, sample_writer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -38,29 +43,15 @@ REASONS = {
 }
 
 
-@dataclass(frozen=True)
-class GivenSample:
-    """A response of the file; `behaviour_logp` is None where the file does not say it."""
-
-    token_ids: list[int]
-    behaviour_logp: list[float] | None
-    finish_reason: str
-
-
 @dataclass
 class GivenSamples:
-    """The samples of each problem in the order of the file, the rows that are left out by reason,
-    and the rows that repeat a response of their problem (they are used).
+    """How many samples each problem has, the rows that are left out by reason, and how many rows
+    repeat a response of their problem (they are used).
     """
 
-    of_problem: dict[str, list[GivenSample]] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, list[int]] = field(default_factory=lambda: {name: [] for name in REASONS})
     repeated: int = 0
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """How many samples each problem has."""
-        return {problem_id: len(samples) for problem_id, samples in self.of_problem.items()}
 
     def metrics(self) -> dict[str, int]:
         """Counts of what was left out and of what was repeated."""
@@ -102,41 +93,94 @@ class Encoding:
         return [*ids, end] if finish_reason == "stop" else list(ids)
 
 
-def read_samples(
-    table: pl.DataFrame, file: str, problems: pl.DataFrame, encoding: Encoding
+def keep_samples(
+    parts: Iterable[pl.DataFrame],
+    file: str,
+    problems: pl.DataFrame,
+    encoding: Encoding,
+    kept: Path,
 ) -> GivenSamples:
-    """The samples of a table in the layout above, for the problems of split train.
+    """Write the samples of a file in the layout above, which comes in parts, to the table `kept`,
+    for the problems of split train.
 
     Raises RosdError, naming the file and the row, for a missing column, a column of another type, a
     missing value, an unknown problem_id, token ids that are not those of the response, and
     log-probabilities that do not fit them; and where no row can be used.
     """
-    _check_columns(table, file)
-    found, seen = GivenSamples(), set()
-    find = _problem_finder(table, file, problems)
-    split_of = dict(problems.select("problem_id", "split").iter_rows())
-    for number, row in enumerate(table.iter_rows(named=True)):
-        place = f"{file}: row {number}"
-        problem_id, text = find(place, row), row["response"]
-        if text is None:
-            raise RosdError(f"{place}: response is missing.")
-        if problem_id is None:
-            found.left_out["no_problem"].append(number)
-            continue
-        if split_of[problem_id] != "train":
-            found.left_out["test_problem"].append(number)
-            continue
-        sample = _sample(place, row, encoding)
-        if reason := _unusable(text, sample, encoding):
-            found.left_out[reason].append(number)
-            continue
-        found.repeated += (problem_id, text) in seen
-        seen.add((problem_id, text))
-        found.of_problem.setdefault(problem_id, []).append(sample)
-    if not found.of_problem:
+    found, rows = GivenSamples(), _RowReader(file, problems, encoding)
+    with sample_writer(kept) as add:
+        for problem_id, sample in rows.usable(parts, found):
+            found.sizes[problem_id] = found.sizes.get(problem_id, 0) + 1
+            add(problem_id, sample)
+    if not found.sizes:
         told = found.message(file) or f"{file}: the file has no row."
         raise RosdError(f"{told} Nothing is left to train on.")
     return found
+
+
+class _RowReader:
+    """Checks the rows of a file and takes the samples from them."""
+
+    def __init__(self, file: str, problems: pl.DataFrame, encoding: Encoding) -> None:
+        self.file, self.encoding = file, encoding
+        self.split_of = dict(problems.select("problem_id", "split").iter_rows())
+        named = problems.select("prompt", "problem_id").iter_rows()
+        self.by_prompt = {prompt.strip(): problem_id for prompt, problem_id in named}
+        self.seen: set[bytes] = set()
+
+    def usable(
+        self, parts: Iterable[pl.DataFrame], found: GivenSamples
+    ) -> Iterator[tuple[str, GivenSample]]:
+        """The samples that are used, with their problems; `found` gets the others."""
+        number = 0
+        for part in parts:
+            _check_columns(part, f"{self.file}: rows from {number}" if number else self.file)
+            for row in part.iter_rows(named=True):
+                place = f"{self.file}: row {number}"
+                problem_id, text = self._problem(place, row), row.get("response")
+                if text is None:
+                    raise RosdError(f"{place}: response is missing.")
+                sample = self._sample(place, row, problem_id)
+                if isinstance(sample, str):
+                    found.left_out[sample].append(number)
+                else:
+                    assert problem_id is not None
+                    found.repeated += self._again(problem_id, text)
+                    yield problem_id, sample
+                number += 1
+
+    def _problem(self, place: str, row: Mapping[str, Any]) -> str | None:
+        """The problem of a row: by its id where it has one, else by its prompt; None where no
+        problem has the prompt.
+        """
+        by_id = row.get("problem_id") is not None or "prompt" not in row
+        name = "problem_id" if by_id else "prompt"
+        if row.get(name) is None:
+            raise RosdError(f"{place}: {name} is missing.")
+        if name == "prompt":
+            return self.by_prompt.get(row[name].strip())
+        if row[name] not in self.split_of:
+            raise RosdError(f"{place}: there is no problem {row[name]!r} in problems.parquet.")
+        return row[name]
+
+    def _sample(
+        self, place: str, row: Mapping[str, Any], problem_id: str | None
+    ) -> GivenSample | str:
+        """The sample of a row, or the key of REASONS why it is left out."""
+        if problem_id is None:
+            return "no_problem"
+        if self.split_of[problem_id] != "train":
+            return "test_problem"
+        sample = _sample(place, row, self.encoding)
+        return _unusable(row["response"], sample, self.encoding) or sample
+
+    def _again(self, problem_id: str, text: str) -> bool:
+        """Whether the problem had this response before."""
+        told = f"{problem_id}\0{text}".encode("utf-8", "surrogatepass")
+        digest = hashlib.sha256(told).digest()
+        new = digest not in self.seen
+        self.seen.add(digest)
+        return not new
 
 
 def _check_columns(table: pl.DataFrame, file: str) -> None:
@@ -166,31 +210,6 @@ def _is(kind: pl.DataType, what: str) -> bool:
         return False
     inner: Any = kind.inner
     return inner == pl.Null or (inner.is_integer() if what == INTEGERS else inner.is_numeric())
-
-
-def _problem_finder(
-    table: pl.DataFrame, file: str, problems: pl.DataFrame
-) -> Callable[[str, Mapping[str, Any]], str | None]:
-    """The problem of a row: by its id where the table has this column, else by its prompt; None
-    where no problem has the prompt.
-    """
-    ids = set(problems["problem_id"])
-    by_prompt = {
-        prompt.strip(): problem_id
-        for problem_id, prompt in problems.select("problem_id", "prompt").iter_rows()
-    }
-
-    def find(place: str, row: Mapping[str, Any]) -> str | None:
-        name = "problem_id" if "problem_id" in table.columns else "prompt"
-        if row[name] is None:
-            raise RosdError(f"{place}: {name} is missing.")
-        if name == "prompt":
-            return by_prompt.get(row[name].strip())
-        if row[name] not in ids:
-            raise RosdError(f"{place}: there is no problem {row[name]!r} in problems.parquet.")
-        return row[name]
-
-    return find
 
 
 def _sample(place: str, row: Mapping[str, Any], encoding: Encoding) -> GivenSample:

@@ -3,7 +3,8 @@
 Dimension names: N token, H hidden, V vocabulary.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from transformers import PreTrainedModel
 
 from rosd_core.forward.packing import PackRow, batches, supervised_hidden
 from rosd_core.models.loading import context_length
-from rosd_core.rollout.from_file import GivenSample
+from rosd_core.rollout.given_table import kept_samples
 from rosd_core.sampling.draw import token_logp
 from rosd_core.sampling.engine import Completion, Decoding, Request
 from rosd_core.sampling.requests import refuse_overlong
@@ -21,8 +22,8 @@ CHUNK = 64  # tokens whose logits are in memory at once
 
 
 class GivenEngine:
-    """The responses of a file, by problem. The request `<problem_id>/<n>` gets the n-th of its
-    problem.
+    """The responses of a table that `sample_writer` wrote. The request `<problem_id>/<n>` gets the
+    n-th of its problem.
 
     `batch_tokens` bounds the tokens of a forward pass; results do not depend on it.
     """
@@ -30,7 +31,7 @@ class GivenEngine:
     def __init__(
         self,
         model: PreTrainedModel,
-        samples: Mapping[str, Sequence[GivenSample]],
+        samples: Path,
         pad_id: int,
         batch_tokens: int,
         report: Report = silent,
@@ -47,7 +48,9 @@ class GivenEngine:
         context.
         """
         refuse_overlong(requests, decoding.max_new_tokens, context_length(self.model.config))
-        given = [self._given(request.row_id) for request in requests]
+        asked = [request.row_id.rpartition("/") for request in requests]
+        samples = kept_samples(self.samples, sorted({problem_id for problem_id, _, _ in asked}))
+        given = [samples[problem_id][int(number)] for problem_id, _, number in asked]
         rows: list[PackRow] = [
             (request.prompt_ids, sample.token_ids, range(len(sample.token_ids)))
             for request, sample in zip(requests, given, strict=True)
@@ -60,10 +63,6 @@ class GivenEngine:
             Completion(s.token_ids, s.behaviour_logp or own[n], s.finish_reason, own[n])
             for n, s in enumerate(given)
         ]
-
-    def _given(self, row_id: str) -> GivenSample:
-        problem_id, _, sample = row_id.rpartition("/")
-        return self.samples[problem_id][int(sample)]
 
     def _logp(self, rows: Sequence[PackRow]) -> list[list[float]]:
         """The log-probabilities of every token of some rows, at temperature 1 and over all ids.

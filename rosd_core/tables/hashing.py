@@ -1,27 +1,45 @@
 """Hashes of contents: a table's values, independent of how its Parquet file was written."""
 
 import hashlib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from rosd_core.tables.parquet import verified
 
+HASHED_ROWS = 64
 TOKENIZER = ("tokenizer*.json", "*.jinja", "*.model", "vocab.*", "merges.txt")
 
 
 def table_hash(path: Path) -> str:
-    """SHA-256 over the table's columns as one arrow stream: names, types and values, but neither
-    units nor descriptions.
+    """SHA-256 over the table's columns as arrow streams of HASHED_ROWS rows: names, types and
+    values, but neither units nor descriptions, nor how the rows are grouped in the file.
+    """
+    digest = hashlib.sha256()
+    for rows in _equal_pieces(path):
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, rows.schema) as writer:
+            writer.write_table(rows)
+        digest.update(sink.getvalue())
+    return digest.hexdigest()
+
+
+def _equal_pieces(path: Path) -> Iterator[pa.Table]:
+    """A table's rows, HASHED_ROWS at a time, in buffers of their own. One piece, if without any
+    row, is always there.
     """
     with verified(path) as file:
-        table = file.read().combine_chunks()
-    table = table.cast(pa.schema([pa.field(f.name, f.type, f.nullable) for f in table.schema]))
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return hashlib.sha256(sink.getvalue()).hexdigest()
+        schema = pa.schema([pa.field(f.name, f.type, f.nullable) for f in file.schema_arrow])
+        rest = schema.empty_table()
+        for number in range(file.num_row_groups):
+            rest = pa.concat_tables([rest, file.read_row_group(number).cast(schema)])
+            while len(rest) > HASHED_ROWS:
+                yield rest.take(np.arange(HASHED_ROWS))
+                rest = rest.slice(HASHED_ROWS)
+        yield rest.take(np.arange(len(rest)))
 
 
 def file_hash(path: Path) -> str:

@@ -1,22 +1,30 @@
 """Files of the user's: JSON lines, CSV or Parquet, by their ending."""
 
+import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
 
 from rosd_core.errors import RosdError
+from rosd_core.tables.parquet import as_frame
+
+Reader = TypeVar("Reader")
+Parts = Iterator[pl.DataFrame]
+
+PART_BYTES = 16 * 2**20  # of a text file that are in memory at once, unless one row has more
+PART_ROWS = 64  # of a Parquet file
 
 
 def read_user_file(file: str, key: str) -> pl.DataFrame:
     """A file that the param `key` names. Raises RosdError naming both, and the line if it can."""
-    remote = file.startswith("hf://")
-    if not remote and not Path(file).is_file():
-        raise RosdError(
-            f"{file}: no such file ({key}). Paths count from the folder of params.yaml."
-        )
     lines = partial(pl.read_ndjson, infer_schema_length=None)
     readers: dict[str, Callable[[str], pl.DataFrame]] = {
         ".jsonl": lines,
@@ -25,14 +33,83 @@ def read_user_file(file: str, key: str) -> pl.DataFrame:
         ".csv": partial(pl.read_csv, infer_schema_length=None),
         ".parquet": pl.read_parquet,
     }
-    reader = readers.get(Path(file).suffix)
-    if reader is None:
+    reader = _for_ending(file, key, readers)
+    with _readable(file, key):
+        return reader(file)
+
+
+def read_user_parts(file: str, key: str) -> Parts:
+    """The rows of a local file, in order, a part of them at a time, which is all that memory holds.
+    Each part has the types of its own values; all columns of a CSV file are texts. Raises RosdError
+    as `read_user_file` does, and here at once for all but a file that is damaged inside.
+    """
+    readers: dict[str, Callable[[str], Parts]] = {
+        ".jsonl": _line_parts,
+        ".ndjson": _line_parts,
+        ".json": _line_parts,
+        ".csv": _csv_parts,
+        ".parquet": _parquet_parts,
+    }
+    return _guarded(_for_ending(file, key, readers)(file), file, key)
+
+
+def _guarded(parts: Parts, file: str, key: str) -> Parts:
+    with _readable(file, key):
+        yield from parts
+
+
+def _line_parts(file: str) -> Parts:
+    with Path(file).open("rb") as lines:
+        while block := b"".join(lines.readlines(PART_BYTES)):
+            if block.strip():
+                yield pl.read_ndjson(io.BytesIO(block), infer_schema_length=None)
+
+
+def _csv_parts(file: str) -> Parts:
+    with Path(file).open("rb") as first:
+        names = pyarrow.csv.open_csv(first).schema.names
+    reader = pyarrow.csv.open_csv(
+        file,
+        pyarrow.csv.ReadOptions(block_size=PART_BYTES),
+        pyarrow.csv.ParseOptions(newlines_in_values=True),
+        pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()),
+            null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False,
+        ),
+    )  # fmt: skip
+    with reader:
+        for batch in reader:
+            yield as_frame(pa.Table.from_batches([batch]))
+
+
+def _parquet_parts(file: str) -> Parts:
+    with pq.ParquetFile(file) as table:
+        for batch in table.iter_batches(PART_ROWS):
+            yield as_frame(pa.Table.from_batches([batch]))
+
+
+def _for_ending(file: str, key: str, readers: dict[str, Reader]) -> Reader:
+    """The reader for a file, which is there and, where it has lines, of lines that can be read."""
+    remote = file.startswith("hf://")
+    if not remote and not Path(file).is_file():
+        raise RosdError(
+            f"{file}: no such file ({key}). Paths count from the folder of params.yaml."
+        )
+    suffix = Path(file).suffix
+    if suffix not in readers:
         raise RosdError(f"{file}: unknown ending; there are: {', '.join(readers)}.")
     if not remote:
-        _refuse_bad_lines(Path(file), parsed=reader is lines)
+        _refuse_bad_lines(Path(file), parsed=suffix not in (".csv", ".parquet"))
+    return readers[suffix]
+
+
+@contextmanager
+def _readable(file: str, key: str) -> Iterator[None]:
+    """Turn what a library raises while it reads a file into one message."""
+    polars = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
     try:
-        return reader(file)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        yield
+    except (*polars, pa.ArrowException, OSError, ValueError) as error:
         told = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RosdError(f"{file}: cannot be read ({key}): {told}") from None
 

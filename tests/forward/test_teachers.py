@@ -220,6 +220,26 @@ def test_merging_writes_whole_weights(scored):
     assert not (paths.model("i2") / "adapter_config.json").exists()
 
 
+@pytest.mark.parametrize("targets", ["topk", "none"])
+def test_an_adapter_on_weights_in_four_bits(scored, targets):
+    """What is written is an adapter on the base as it was: merged or apart, the same model. The
+    teacher is never in 4 bits."""
+    pytest.importorskip("peft")
+    pytest.importorskip("bitsandbytes")
+    found = {}
+    for merge in (True, False):
+        lora = LORA | {"merge": merge, "quantize": "nf4"}
+        settings = {"lora": lora, "learning_rate": 1e-3}
+        paths = scored({"targets": targets}, settings, ("i1", "i2"), f"merge-{merge}")
+        model = load_weights(paths.model("i1"), "cpu")
+        found[merge] = {name: p.detach() for name, p in model.named_parameters()}
+    assert largest_gap(found[True], found[False]) < 1e-6
+    base = dict(load_weights(paths.model("base"), "cpu").named_parameters())
+    assert 1e-4 < largest_gap(found[False], base) < 0.1  # of Adam's first step on A and B
+    metrics = json.loads(paths.metrics("distill", "i1").read_text())
+    assert metrics["mean_importance"] == pytest.approx(1, abs=0.1)  # near what sampled
+
+
 @pytest.mark.parametrize("setting", [{"gradient_checkpointing": True}, {"batch_tokens": 1}])
 def test_memory_savers_do_not_change_the_step(scored, setting):
     """AdamW's first step is lr x sign(gradient): a gradient of rounding noise may move its weight

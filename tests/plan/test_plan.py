@@ -145,6 +145,24 @@ def test_an_8b_model_is_trained_over_several_gpus_or_with_an_adapter():
     assert not [t for t in advice_on(adapter_, lines_of(adapter_, False)) if "distill" in t]
 
 
+def test_weights_in_four_bits_take_half_a_byte_and_their_scales():
+    """1/2 + 1/64 + 4/(64 x 256) bytes of each weight of the body, 4 of all others."""
+    settings = params(distill={"lora": LORA | {"quantize": "nf4"}}).distill
+    found = weights_of(TINY, training_of(settings, TINY, 1), CPU)
+    assert found["weights"] == pytest.approx(
+        (0.5 + 1 / 64 + 1 / 4096) * TINY.body + 4 * (TINY.parameters - TINY.body)
+    )
+    assert found["optimizer"] == 8 * adapter(TINY, 2)
+
+
+def test_an_8b_model_that_no_24_gb_card_holds_with_an_adapter_fits_in_four_bits():
+    small = {"batch_tokens": 4096, "autocast": "bfloat16", "gradient_checkpointing": True}
+    case_ = on("4090", 1, EIGHT, distill=small | {"lora": LORA}, rollout={"max_new_tokens": 1024})
+    told = "\n".join(advice_on(case_, lines_of(case_, first=False)))
+    assert "distill.lora, rank 16, quantize nf4: " in told
+    assert "distill.lora, rank 16: " not in told
+
+
 def test_gpus_that_idle_are_named():
     told = advice_on(on("H200", 4, FOUR), lines_of(on("H200", 4, FOUR), first=False))
     assert told[0] == "rollout, reflect, score, evaluate: use 1 of 4 GPUs; raise engine.workers."

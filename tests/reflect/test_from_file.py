@@ -33,7 +33,7 @@ def written(**changes):
 
 
 def test_rows_are_in_the_order_of_the_rollouts_and_missing_ones_are_skipped():
-    rows = rows_of_file(written(), "mine.jsonl", PEERS, HASHES)
+    rows = rows_of_file([written()], "mine.jsonl", PEERS, HASHES)
     assert [(r["rollout_id"], r["status"], r["skip_reason"]) for r in rows] == [
         ("p/0", "ok", None),
         ("p/1", "ok", None),
@@ -48,7 +48,7 @@ def test_rows_are_in_the_order_of_the_rollouts_and_missing_ones_are_skipped():
 
 def test_several_quotes_are_a_list():
     quotes = pl.Series("quote", [["1+1=3", "3+3=6"], [], None], dtype=pl.List(pl.String))
-    rows = rows_of_file(written(quote=quotes), "mine.jsonl", PEERS, HASHES)
+    rows = rows_of_file([written(quote=quotes)], "mine.jsonl", PEERS, HASHES)
     assert rows[1]["quotes"] == ["1+1=3", "3+3=6"]
     assert without_quotes(rows[1]["raw"] or "", rows[1]["quotes"] or []).split()[-1] == "2."
 
@@ -69,11 +69,11 @@ def test_several_quotes_are_a_list():
 )
 def test_a_file_for_other_rollouts_is_refused(changes, message):
     with pytest.raises(RosdError, match=message):
-        rows_of_file(written(**changes), "mine.jsonl", PEERS, HASHES)
+        rows_of_file([written(**changes)], "mine.jsonl", PEERS, HASHES)
 
 
 def test_a_missing_column_and_a_missing_file_are_named(tmp_path):
     with pytest.raises(RosdError, match=r"mine.jsonl: the column quote is missing; needed are"):
-        rows_of_file(written().drop("quote"), "mine.jsonl", PEERS, HASHES)
+        rows_of_file([written().drop("quote")], "mine.jsonl", PEERS, HASHES)
     with pytest.raises(RosdError, match=r"no.jsonl: no such file \(reflect.file\)"):
         read_user_file(str(tmp_path / "no.jsonl"), "reflect.file")

@@ -1,11 +1,14 @@
 """Responses drawn elsewhere: which rows are used, and what is said about the others."""
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
 from rosd_core.errors import RosdError
 from rosd_core.prompts.chat import decode
-from rosd_core.rollout.from_file import Encoding, read_samples
+from rosd_core.rollout import given_table
+from rosd_core.rollout.from_file import Encoding, keep_samples
+from rosd_core.rollout.given_table import GivenSample, kept_samples, kept_sizes
 
 PROBLEMS = pl.DataFrame(
     {
@@ -23,22 +26,34 @@ def encoding(tokenizer):
     return Encoding(tokenizer, [tokenizer.eos_token_id], 24)
 
 
+@pytest.fixture
+def keep(encoding, tmp_path):
+    """What is found in tables, which are parts of one file, and the samples of problem a."""
+
+    def keep(*parts, file="f.jsonl"):
+        found = keep_samples(parts, file, PROBLEMS, encoding, tmp_path / "kept.parquet")
+        assert kept_sizes(tmp_path / "kept.parquet") == found.sizes
+        return found, kept_samples(tmp_path / "kept.parquet", ["a"]).get("a", [])
+
+    return keep
+
+
 def table(*rows):
     return pl.DataFrame([dict(zip(("prompt", "response"), row, strict=True)) for row in rows])
 
 
-def test_samples_are_numbered_in_the_order_of_the_file_in_groups_of_any_size(encoding, tokenizer):
+def test_samples_are_numbered_in_the_order_of_the_file_in_groups_of_any_size(keep, tokenizer):
     rows = table((A, RIGHT), (B, "5+1=6\nAnswer: 6"), (A + " ", WRONG), (A, RIGHT))
-    found = read_samples(rows, "f.jsonl", PROBLEMS, encoding)
+    found, of_a = keep(rows)
     assert found.sizes == {"a": 3, "b": 1}
-    texts = [decode(tokenizer, s.token_ids) for s in found.of_problem["a"]]
+    texts = [decode(tokenizer, s.token_ids) for s in of_a]
     assert texts == [RIGHT, WRONG, RIGHT]
-    assert all(s.token_ids[-1] == tokenizer.eos_token_id for s in found.of_problem["a"])
+    assert all(s.token_ids[-1] == tokenizer.eos_token_id for s in of_a)
     assert found.repeated == 1  # the third one of a is the first one again; it is used
     assert found.message("f.jsonl") is None
 
 
-def test_what_cannot_be_used_is_counted_with_its_first_row(encoding, tokenizer):
+def test_what_cannot_be_used_is_counted_with_its_first_row(keep, tokenizer):
     rows = table(
         (A, RIGHT),  # 0: used
         ("Start with 1.", "1"),  # 1: no problem
@@ -48,7 +63,7 @@ def test_what_cannot_be_used_is_counted_with_its_first_row(encoding, tokenizer):
         (A, RIGHT + tokenizer.eos_token),  # 5: its text would end the turn
         ("Start with 2.", "2"),  # 6: the second one without a problem
     )
-    found = read_samples(rows, "f.jsonl", PROBLEMS, encoding)
+    found, _ = keep(rows)
     assert found.left_out == {
         "no_problem": [1, 6], "test_problem": [2], "empty": [3], "too_long": [4],
         "not_encodable": [5],
@@ -58,12 +73,47 @@ def test_what_cannot_be_used_is_counted_with_its_first_row(encoding, tokenizer):
     assert "(first: row 4)" in said
     assert found.metrics()["left_out_no_problem"] == 2
     with pytest.raises(RosdError, match=r"f.jsonl: 0 of 1 rows are used.*Nothing is left"):
-        read_samples(table((A, "")), "f.jsonl", PROBLEMS, encoding)
+        keep(table((A, "")))
+    with pytest.raises(RosdError, match=r"f.jsonl: the file has no row. Nothing is left"):
+        keep()
 
 
-def test_a_response_that_was_cut_off_has_no_end_token(encoding, tokenizer):
+def test_parts_are_one_file(keep):
+    """The third row is in the second part; both parts hold different columns."""
+    by_id = pl.DataFrame({"problem_id": ["b", "a"], "response": [RIGHT, RIGHT]})
+    found, of_a = keep(table((A, RIGHT), (A, "")), by_id)
+    assert (found.sizes, found.repeated, len(of_a)) == ({"a": 2, "b": 1}, 1, 2)
+    assert found.left_out["empty"] == [1]
+    with pytest.raises(RosdError, match=r"f.jsonl: row 3: there is no problem 'c'"):
+        keep(table((A, RIGHT), (A, "")), by_id.with_columns(problem_id=pl.Series(["a", "c"])))
+    with pytest.raises(RosdError, match=r"f.jsonl: rows from 2: column response holds Int32"):
+        keep(table((A, RIGHT), (A, WRONG)), by_id.with_columns(response=1))
+
+
+def test_a_row_has_an_id_or_a_prompt(keep):
+    rows = pl.DataFrame(
+        {"problem_id": ["a", None], "prompt": [None, B], "response": [RIGHT, RIGHT]}
+    )
+    assert keep(rows)[0].sizes == {"a": 1, "b": 1}
+
+
+def test_the_samples_of_a_problem_are_found_in_any_group_of_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(given_table, "GROUP_TOKENS", 2)
+    path = tmp_path / "kept.parquet"
+    with given_table.sample_writer(path) as add:
+        for number, name in enumerate("abacab"):
+            add(name, GivenSample([number, 0], None if name == "a" else [-0.5, -1], "stop"))
+    assert pq.ParquetFile(path).num_row_groups == 4  # of two rows, and an empty one
+    found = kept_samples(path, ["a", "c", "d"])
+    assert [s.token_ids for s in found["a"]] == [[0, 0], [2, 0], [4, 0]]
+    assert found["c"] == [GivenSample([3, 0], [-0.5, -1], "stop")]
+    assert set(found) == {"a", "c"}
+    assert kept_sizes(path) == {"a": 3, "b": 2, "c": 1}
+
+
+def test_a_response_that_was_cut_off_has_no_end_token(keep, tokenizer):
     rows = table((A, RIGHT), (A, "3+4")).with_columns(finish_reason=pl.Series([None, "length"]))
-    whole, cut = read_samples(rows, "f", PROBLEMS, encoding).of_problem["a"]
+    _, (whole, cut) = keep(rows)
     assert (whole.finish_reason, cut.finish_reason) == ("stop", "length")
     assert cut.token_ids == tokenizer("3+4")["input_ids"]
 
@@ -74,12 +124,12 @@ def with_ids(encoding, **changes):
     return pl.DataFrame([row | {"behaviour_logp": [-0.5] * len(ids)} | changes])
 
 
-def test_ids_and_their_log_probabilities_are_taken_as_they_are(encoding):
-    (sample,) = read_samples(with_ids(encoding), "f", PROBLEMS, encoding).of_problem["a"]
+def test_ids_and_their_log_probabilities_are_taken_as_they_are(keep, encoding):
+    _, (sample,) = keep(with_ids(encoding))
     assert sample.token_ids == encoding.ids(RIGHT, "stop")
     assert sample.behaviour_logp == [-0.5] * len(sample.token_ids)
     cut = with_ids(encoding, response_ids=encoding.ids(RIGHT, "length"), behaviour_logp=None)
-    (sample,) = read_samples(cut, "f", PROBLEMS, encoding).of_problem["a"]
+    _, (sample,) = keep(cut)
     assert (sample.finish_reason, sample.behaviour_logp) == ("length", None)
 
 
@@ -98,20 +148,20 @@ def test_ids_and_their_log_probabilities_are_taken_as_they_are(encoding):
         ({"finish_reason": "eos"}, "f.jsonl: row 0: finish_reason is 'eos'; it is stop or length"),
     ],
 )
-def test_a_row_that_contradicts_itself_is_refused(encoding, changes, message):
+def test_a_row_that_contradicts_itself_is_refused(keep, encoding, changes, message):
     with pytest.raises(RosdError, match=message):
-        read_samples(with_ids(encoding, **changes), "f.jsonl", PROBLEMS, encoding)
+        keep(with_ids(encoding, **changes))
 
 
 @pytest.mark.parametrize("value", [0.1, float("nan"), float("-inf"), None])
-def test_what_no_log_probability_can_be_is_refused(encoding, value):
+def test_what_no_log_probability_can_be_is_refused(keep, encoding, value):
     values = [value, *[-1.0] * (len(encoding.ids(RIGHT, "stop")) - 1)]
     with pytest.raises(RosdError, match="row 0: behaviour_logp holds"):
-        read_samples(with_ids(encoding, behaviour_logp=values), "f", PROBLEMS, encoding)
+        keep(with_ids(encoding, behaviour_logp=values))
 
 
-def test_missing_columns_are_named(encoding):
+def test_missing_columns_are_named(keep, encoding):
     with pytest.raises(RosdError, match="needs the columns response, and problem_id or prompt"):
-        read_samples(table((A, RIGHT)).drop("prompt"), "f.jsonl", PROBLEMS, encoding)
+        keep(table((A, RIGHT)).drop("prompt"))
     with pytest.raises(RosdError, match="behaviour_logp needs response_ids beside it"):
-        read_samples(with_ids(encoding).drop("response_ids"), "f.jsonl", PROBLEMS, encoding)
+        keep(with_ids(encoding).drop("response_ids"))
