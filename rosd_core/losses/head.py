@@ -13,7 +13,9 @@ from transformers import PreTrainedModel
 from rosd_core.errors import RosdError
 
 CHUNK_ENTRIES = 1 << 22  # logits of a chunk: 16 MiB in fp32, about the size of a CPU's cache
-CHUNK_ROWS = {"cpu": 64, "cuda": 1024}  # but at least this many tokens: W is read once per chunk
+# but of at least so many tokens: W is read once per chunk, and three times where it is trained
+READ_ROWS = {"cpu": 64, "cuda": 1024}
+TRAINED_ROWS = {"cpu": 256, "cuda": 1024}
 
 # settings of models whose logits are not linear in the hidden state, unless they are absent or 1
 SCALED_LOGITS = ("final_logit_softcapping", "logits_scaling", "logit_scale")
@@ -85,5 +87,5 @@ def slices(tokens: int, size: int) -> Iterator[slice]:
 
 def chunks(hidden_NH: torch.Tensor, vocabulary: int) -> Iterator[slice]:
     """Slices of N so that a chunk's logits stay near CHUNK_ENTRIES."""
-    least = CHUNK_ROWS.get(hidden_NH.device.type, 1024)
+    least = READ_ROWS.get(hidden_NH.device.type, 1024)
     return slices(len(hidden_NH), chunk_size(vocabulary, least))

@@ -13,12 +13,11 @@ from typing import Any
 import torch
 
 from rosd_core.losses.chunked import ChunkLoss, Targets, chunk_loss
-from rosd_core.losses.head import Head, chunk_size, slices
+from rosd_core.losses.head import TRAINED_ROWS, Head, chunk_size, slices
 from rosd_core.losses.token_losses import LossSettings
 
-# tokens of a chunk, at least: the head's matrix is read three times per chunk. Its losses are
-# computed in blocks, whose logits stay in a CPU's cache.
-CHUNK_ROWS = {"cpu": 256, "cuda": 1024}
+# the losses of a chunk are computed in blocks of at least so many tokens, whose logits stay in a
+# CPU's cache
 BLOCK_ROWS = {"cpu": 1, "cuda": 1024}
 
 
@@ -93,8 +92,9 @@ class _HeadLoss(torch.autograd.Function):
         gradients = _Gradients((hidden_NH, matrix_VH, bias_V), ctx.needs_input_grad[:3])
         head, cast_NH = Head(matrix_VH, bias_V).cast(dtype), hidden_NH.to(dtype)
         teacher = None if teacher is None else teacher.cast(dtype)
-        size = min(tokens, chunk_size(vocabulary, CHUNK_ROWS.get(device, 1024)))
-        buffer_nV, losses, student = hidden_NH.new_empty(size, vocabulary).float(), [], []
+        size = min(tokens, chunk_size(vocabulary, TRAINED_ROWS.get(device, 1024)))
+        buffer_nV = hidden_NH.new_empty(size, vocabulary, dtype=torch.float32)
+        losses, student = [], []
         teachers_nV = None if teacher is None else torch.empty_like(buffer_nV)
         with torch.autocast(device, enabled=False):
             for at in slices(tokens, size):

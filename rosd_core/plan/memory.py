@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from rosd_core.config.params import Params
-from rosd_core.losses.head import CHUNK_ENTRIES, CHUNK_ROWS
+from rosd_core.losses.head import CHUNK_ENTRIES, READ_ROWS, TRAINED_ROWS
 from rosd_core.plan.case import Case
 from rosd_core.plan.hardware import GIB, Hardware
 from rosd_core.plan.layout import Training, weight_bytes
@@ -14,7 +14,8 @@ from rosd_core.sampling.decoder import COPIED_BYTES
 
 LIBRARIES = 0.5 * GIB  # a process that has imported torch and transformers; a CUDA context
 TEXT_ONLY = 0.2 * GIB  # one that has not
-DECODED, COMPARED, TRAINED = 4, 8, 4  # buffers of logits that are alive together
+DECODED, COMPARED = 4, 8  # buffers of logits that are alive together
+TRAINED = {"cpu": 1, "cuda": 4}  # a CPU computes losses in small blocks
 HALF_SAVED = 0.65  # of saved activations, in autocast: products keep bf16, norms fp32
 
 
@@ -44,9 +45,11 @@ def passing_bytes(shape: ModelShape) -> float:
     return 4.0 * (width + 3 * shape.intermediate)
 
 
-def chunk_bytes(shape: ModelShape, device: str, buffers: int) -> float:
-    """Bytes of the logits of a chunk of supervised tokens, see losses/head.py."""
-    rows = max(CHUNK_ROWS[device], CHUNK_ENTRIES // shape.vocabulary)
+def chunk_bytes(shape: ModelShape, least: int, buffers: int) -> float:
+    """Bytes of the logits of a chunk of supervised tokens, `least` of them or more, see
+    losses/head.py.
+    """
+    rows = max(least, CHUNK_ENTRIES // shape.vocabulary)
     return 4.0 * buffers * rows * shape.vocabulary
 
 
@@ -116,7 +119,7 @@ def _score(case: Case, first: bool) -> Memory:
         "weights": 4.0 * shape.parameters * models,
         "bf16 copies of weights": models * _copies(shape, p.autocast),
         "activations": width * batch * passing_bytes(shape),
-        "logits": chunk_bytes(shape, case.hardware.device, COMPARED),
+        "logits": chunk_bytes(shape, READ_ROWS[case.hardware.device], COMPARED),
     }
     return Memory(parts, "score.batch_tokens")
 
@@ -144,7 +147,7 @@ def _distill(case: Case) -> Memory:
     forward = {
         "bf16 copies of weights": _copies(shape, p.autocast, training.quantized) / training.shards,
         "activations": batch * saved,
-        "logits": chunk_bytes(shape, hardware.device, TRAINED),
+        "logits": chunk_bytes(shape, TRAINED_ROWS[hardware.device], TRAINED[hardware.device]),
         "gradient of the head": 4.0 * shape.head if p.lora is None else 0.0,
         "gathered weights": gathered(shape, training),
     }

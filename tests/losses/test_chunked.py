@@ -112,7 +112,7 @@ def test_loss_and_gradients_are_those_of_the_naive_formula(monkeypatch, settings
     """In one chunk, and in chunks of 5 and 2 tokens with blocks of 2, 2, 1 and 2;
     fp32 logits of the chunked head against fp64 of the naive one."""
     monkeypatch.setattr(head, "CHUNK_ENTRIES", 1)
-    monkeypatch.setitem(head_losses.CHUNK_ROWS, "cpu", size)
+    monkeypatch.setitem(head.TRAINED_ROWS, "cpu", size)
     monkeypatch.setitem(head_losses.BLOCK_ROWS, "cpu", block)
     hidden, own, teacher_hidden, teacher, targets = problem()
     leaves = [hidden, own.matrix_VH, own.bias_V]

@@ -42,7 +42,7 @@ def test_the_likeliest_ids_by_hand():
 def test_chunks_do_not_change_it(monkeypatch, size):
     """And it is over all ids, whatever the support."""
     monkeypatch.setattr(head, "CHUNK_ENTRIES", 1)
-    monkeypatch.setitem(head.CHUNK_ROWS, "cpu", size)
+    monkeypatch.setitem(head.READ_ROWS, "cpu", size)
     g = torch.Generator().manual_seed(0)
     student_NH, teacher_NH = torch.randn(2, 7, 5, generator=g)
     own, theirs = Head(torch.randn(11, 5, generator=g)), Head(torch.randn(11, 5, generator=g))
