@@ -1,12 +1,13 @@
 """One whole iteration of SDPO: our stages and TRL's SDPOTrainer on the same model and prompts.
 
     python benchmarks/iteration.py MODEL [--problems 8] [--group 8] [--tokens 48] [--apart]
+                                         [--optimizer adafactor]
 
 MODEL is a folder; the problems are those of examples/smollm2. Both sample problems x group
 responses of at most `tokens` tokens, let a teacher read a correct response of the group, and make
-one optimizer step, in fp32 on one thread. Ours is `rosd repro distill@i1`, all of it; with
-`--apart` five stages by hand, each with the start of its process. Ours also writes tables, weights
-and the optimizer's state, TRL's script nothing.
+one step of the same optimizer, in fp32 on one thread. Ours is `rosd repro distill@i1`, all of it;
+with `--apart` five stages by hand, each with the start of its process. Ours also writes tables,
+weights and the optimizer's state, TRL's script nothing.
 Needs `pip install -e '.[trl]'`. Printed are wall time, CPU time and most memory of a process; the
 ratios count.
 """
@@ -50,7 +51,8 @@ config = SDPOConfig(
     max_completion_length=a["tokens"], temperature=a["temperature"], learning_rate=1e-5,
     distillation_mode="topk_logits", distillation_topk=16, distillation_alpha=0.5,
     distillation_add_tail=True, teacher_model_kind="base", use_cpu=True, bf16=False, fp16=False,
-    gradient_checkpointing=False, report_to=[], save_strategy="no", logging_steps=1,
+    optim=a["optimizer"], gradient_checkpointing=False, report_to=[], save_strategy="no",
+    logging_steps=1,
 )
 trainer = SDPOTrainer(
     model=model, reward_funcs=reward, args=config, train_dataset=rows, processing_class=tokenizer
@@ -85,7 +87,9 @@ def show(name: str, use: Use) -> None:
     print(line, flush=True)
 
 
-def prepared(folder: Path, model: Path, problems: int, group: int, tokens: int) -> Path:
+def prepared(
+    folder: Path, model: Path, problems: int, group: int, tokens: int, optimizer: str
+) -> Path:
     """A project whose params are those of the comparison, with its problems."""
     from rosd_core.config.edit import rewrite
     from stages.init_project import Options, create
@@ -104,6 +108,7 @@ def prepared(folder: Path, model: Path, problems: int, group: int, tokens: int) 
         data["machine"]["threads"] = 1
         data["rollout"] |= {"problems": problems, "group_size": group, "shard_problems": problems}
         data["distill"] |= {"rows_per_step": problems * group, "shuffle": "problems"}
+        data["distill"]["optimizer"] = optimizer
         # TRL has no teacher that answers problems itself, to see how good it is
         data["score"] |= {"top_k": 16, "lift": "off", "teacher": "base", "teacher_samples": 0}
 
@@ -112,7 +117,7 @@ def prepared(folder: Path, model: Path, problems: int, group: int, tokens: int) 
     return project
 
 
-def trl(folder: Path, model: Path, project: Path, group: int, tokens: int) -> Use:
+def trl(folder: Path, model: Path, project: Path, group: int, tokens: int, optimizer: str) -> Use:
     """TRL on the chat messages of the same problems."""
     import polars as pl
 
@@ -129,6 +134,7 @@ def trl(folder: Path, model: Path, project: Path, group: int, tokens: int) -> Us
     arguments = {
         "model": str(model), "problems": problems, "group": group, "tokens": tokens,
         "temperature": params.rollout.temperature, "out": str(folder / "trl"),
+        "optimizer": {"adamw": "adamw_torch_fused"}.get(optimizer, optimizer),
     }  # fmt: skip
     return run([sys.executable, "-c", TRL, json.dumps(arguments)], folder)
 
@@ -139,16 +145,17 @@ def main(
     group: Annotated[int, typer.Option()] = 8,
     tokens: Annotated[int, typer.Option()] = 48,
     apart: Annotated[bool, typer.Option(help="Also stage by stage.")] = False,
+    optimizer: Annotated[str, typer.Option(help="adamw or adafactor, of both.")] = "adamw",
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        project = prepared(folder, model.resolve(), problems, group, tokens)
+        project = prepared(folder, model.resolve(), problems, group, tokens, optimizer)
         if apart:  # in a project of its own: what one has done would be there for the other
             used = ours_apart(shutil.copytree(project, folder / "apart")).values()
             show("together", Use(sum(u.wall for u in used), sum(u.cpu for u in used), 0.0))
         ours = run(["rosd", "repro", "distill@i1"], project)
         show("ours", ours)
-        theirs = trl(folder, model.resolve(), project, group, tokens)
+        theirs = trl(folder, model.resolve(), project, group, tokens, optimizer)
     show("TRL", theirs)
     print(
         f"ours / TRL: time {ours.wall / theirs.wall:.2f}, CPU time {ours.cpu / theirs.cpu:.2f}, "
