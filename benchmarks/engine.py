@@ -5,7 +5,8 @@
     python benchmarks/engine.py --model FOLDER --problems 8 --prompt 70 --new 40    # minutes
     python benchmarks/engine.py --shape smollm2 ...      # random weights of SmolLM2-135M's shape
 
-`before` is the general path, which other models still take. Workloads: `samples`, where the `group`
+`before` is the general path, which other models still take; `bfloat16` is `after` with `autocast:
+bfloat16`. Workloads: `samples`, where the `group`
 rows of a problem have the same prompt; `single`, where every row has another one; `reflections`,
 where the rows of a problem share the first part of it; `stops`, which is `samples` with rows that
 end at every step with a probability of about 2 / `new`. In the others every row has `new` tokens.
@@ -122,9 +123,12 @@ def main(
         prompts = make_prompts(vocabulary, problems, group, prompt, share[workload])
         stops = list(range(2, vocabulary, max(new // 2, 1))) if workload == "stops" else []
         ours = {
-            name: TransformersEngine(model, stops or [NEVER], PAD, batch, fast=name == "after")
-            for name in ("before", "after")
-        }
+            name: TransformersEngine(
+                model, stops or [NEVER], PAD, batch, fast=name != "before",
+                autocast="bfloat16" if name == "bfloat16" else "none",
+            )
+            for name in ("before", "after", "bfloat16")
+        }  # fmt: skip
         runs: dict[str, Run] = {
             "generate": partial(generate, model, prompts, rows, decoding, stops)
         }

@@ -1,5 +1,5 @@
 """Tokens per CPU second of every engine on one model: transformers' `generate`, ours, vLLM in
-process, vLLM as a server.
+process, vLLM as a server; ours and vLLM also in bf16.
 
     .venv-vllm/bin/python benchmarks/engines.py MODEL_FOLDER       # after `make test-vllm`; minutes
 
@@ -34,7 +34,7 @@ from stages.paths import Paths
 from stages.serve import command
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ("generate", "transformers", "vllm", "server")
+NAMES = ("generate", "transformers", "transformers-bf16", "vllm", "vllm-bf16", "server")
 WORKLOADS = {"8 problems x 8": (8, 8), "64 problems x 1": (64, 1)}
 
 
@@ -73,8 +73,14 @@ def open_named(
     name: str, folder: Path, settings: EngineSettings
 ) -> tuple[Callable[[Sequence[Request], Decoding], int], object]:
     """What is timed, and the tokenizer."""
-    own = "transformers" if name == "generate" else name
-    engine, tokenizer = open_engine(replace(settings, name=own), folder)
+    own, half = (
+        "transformers" if name == "generate" else name.removesuffix("-bf16"),
+        "-bf16" in name,
+    )
+    assert settings.vllm is not None
+    vllm = replace(settings.vllm, dtype="bfloat16" if half else "float32")
+    settings = replace(settings, name=own, vllm=vllm, autocast="bfloat16" if half else "none")
+    engine, tokenizer = open_engine(settings, folder)
     if name == "generate":
         return generate_with(engine.model, pad_id(tokenizer)), tokenizer  # pyright: ignore
     return lambda rows, how: sum(len(c.token_ids) for c in engine.generate(rows, how)), tokenizer

@@ -24,6 +24,7 @@ def engine_settings(stage: Sampling, machine: Machine, engine: Engine) -> Engine
         longest(stage),
         VllmSettings(**engine.vllm.values_for(VllmSettings)),
         ServerSettings(**server, check_bound=bound),
+        stage.autocast,
     )
 
 

@@ -166,8 +166,10 @@ def fingerprints(paths: Paths, files: Iterable[Path]) -> dict[str, str]:
 
 
 def params_of(params: Params, stage: str, key: str) -> dict[str, Any]:
-    """The values that the table of a stage depends on, by their whole keys."""
-    values = params.model_dump(mode="json")
+    """The values that the table of a stage depends on, by their whole keys, but for keys that may
+    be left out and have their default: tables of an older rosd, which had no such key, stay valid.
+    """
+    values = params.model_dump(mode="json", exclude_defaults=True)
     flat: dict[str, Any] = {}
     for name in (text.format(key=key) for text in PARAMS[stage]):
         value: Any = values

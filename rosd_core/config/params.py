@@ -44,6 +44,7 @@ class Sampling(Section):
     max_prompt_tokens: Positive
     max_new_tokens: Positive
     batch_tokens: Positive
+    autocast: Literal["none", "bfloat16"] = "none"
 
 
 class Rollout(Sampling):
@@ -145,6 +146,17 @@ class Params(Section):
                 f"write i{bad[0]}"
             )
         return data
+
+    @model_validator(mode="after")
+    def _other_engines_have_a_dtype(self) -> "Params":
+        stages = {"rollout": self.rollout, "reflect": self.reflect, "evaluate": self.evaluate}
+        for name, stage in stages.items():
+            if stage.autocast != "none" and stage.engine != "transformers":
+                raise ValueError(
+                    f"{name}.autocast {stage.autocast} is of the engine transformers; "
+                    f"{stage.engine} has a dtype of its own: set {name}.autocast none"
+                )
+        return self
 
     @model_validator(mode="after")
     def _a_running_mean_needs_whole_weights(self) -> "Params":

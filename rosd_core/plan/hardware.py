@@ -68,17 +68,19 @@ def this_cpu(shape: ModelShape, threads: int, start: float) -> Hardware:
     left, right = torch.randn(384, width), torch.randn(inner, width)
     repeat = max(1, round(1e9 / (2 * 384 * width * inner)))
     product = _best(threads, lambda: [left @ right.t() for _ in range(repeat)])
+    left_16, right_16 = left.bfloat16(), right.bfloat16()
+    product_16 = _best(threads, lambda: left_16 @ right_16.t())  # slow without units for it
     weights, one = torch.ones(1 << 13, 1 << 12), torch.ones(1, 1 << 12)  # 128 MiB
     read = _best(threads, lambda: one @ weights.t())
     block, small = torch.ones(1 << 24), torch.ones(8)  # 64 MiB: its memory is new each time
     added = _best(threads, lambda: block.add(1))
     called = _best(threads, lambda: [small.add(1) for _ in range(1000)])
     torch.set_num_threads(before)
-    rate = SUSTAINED * repeat * 2 * 384 * width * inner / product
+    operations = SUSTAINED * 2 * 384 * width * inner
     return Hardware(
         name=f"this machine's CPU, {threads} thread{'s' if threads > 1 else ''}",
         device="cpu",
-        rates={4: rate, 2: rate},
+        rates={4: repeat * operations / product, 2: operations / product_16},
         read=SUSTAINED * weights.numel() * 4 / read,
         moved=2 * block.numel() * 4 / added,
         dispatch=called / 1000,

@@ -83,8 +83,13 @@ def _sampling(case: Case, stage: str, draw: Draw) -> Memory:
         "cache": slots * shape.cache_bytes(4),
         "a step": max(step, reading),
     }
-    if case.hardware.device == "cpu" and parts["weights"] <= COPIED_BYTES:
-        parts["weights, as the decoder has them"] = parts["weights"]
+    half = settings.autocast == "bfloat16"
+    if case.hardware.device == "cuda" and half:
+        parts["bf16 copies of weights"] = _copies(shape, settings.autocast)
+    elif case.hardware.device == "cpu" and (half or parts["weights"] <= COPIED_BYTES):
+        width = 2.0 if half else 4.0
+        copies = width * (shape.parameters - shape.head) + 4.0 * shape.head
+        parts["weights, as the decoder has them"] = copies
     return Memory(parts, f"{stage}.batch_tokens")
 
 

@@ -91,7 +91,7 @@ def sampled(shape: ModelShape, draw: Draw, width: int, per_problem: float = 1.0)
 def sampling_width(params: Params, settings: Sampling) -> int:
     """Bytes a number of the engine's matrix products; a server is taken to be vLLM in bf16."""
     if settings.engine == "transformers":
-        return 4
+        return 2 if settings.autocast == "bfloat16" else 4
     dtype = params.engine.vllm.dtype
     return 4 if settings.engine == "vllm" and dtype == "float32" else 2
 

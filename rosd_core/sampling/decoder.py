@@ -1,5 +1,5 @@
 """The forward pass of a plain decoder in fewer and faster operations than its own modules, for
-sampling in fp32 on a CPU.
+sampling on a CPU, in fp32 or with the products of its layers in bf16.
 
 Plain means the layers of Llama, Qwen2 and Qwen3: RMSNorm, attention with rotary positions to
 everything before, a gated MLP, no biases but those of the projections. `open_decoder` recognises
@@ -42,27 +42,35 @@ MLP = ("gate_proj", "up_proj", "down_proj")
 # weights of at most so many bytes are copied into oneDNN's layout; larger ones stay as they are,
 # which costs a seventh of the speed at 64 rows and a third at 8
 COPIED_BYTES = 4 << 30
-TOLERANCE = 1e-4  # of the largest logit, between this forward pass and the model's own
+# of the largest logit, between this forward pass and the model's own
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1}
 
 # number of the layer, scaling, queries (N, A, D) with keys and values (N, K, D) -> (N, A x D)
 Attend = Callable[[int, float, States], torch.Tensor]
+NewProduct = Callable[[Sequence[Linear]], "_Product"]
 
 
 class _Product:
-    """x W^T + b of linear maps of the same x, side by side: (N, H) -> (N, sum of widths)."""
+    """x W^T + b of linear maps of the same x, side by side: (N, H) -> (N, sum of widths), computed
+    in a dtype. Weights are copied into oneDNN's layout, or stay as they are, which must be in that
+    dtype then.
+    """
 
-    def __init__(self, maps: Sequence[Linear], copied: bool) -> None:
+    def __init__(self, maps: Sequence[Linear], copied: bool, dtype: torch.dtype) -> None:
+        self.dtype = dtype
         self.parts = [(linear.weight.detach(), linear.bias) for linear in maps]
         if copied:
-            joined = self.parts[0] if len(maps) == 1 else _side_by_side(maps)
-            self.parts = [(torch.ops.mkldnn._reorder_linear_weight(joined[0]), joined[1])]
+            weight, bias = self.parts[0] if len(maps) == 1 else _side_by_side(maps)
+            weight = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype))
+            self.parts = [(weight, None if bias is None else bias.detach().to(dtype))]
 
     def __call__(self, x_NH: torch.Tensor) -> torch.Tensor:
+        cast_NH = x_NH.to(self.dtype)
         made = [
-            torch.ops.mkldnn._linear_pointwise(x_NH, weight, bias, "none", [], "")
+            torch.ops.mkldnn._linear_pointwise(cast_NH, weight, bias, "none", [], "")
             for weight, bias in self.parts
         ]
-        return made[0] if len(made) == 1 else torch.cat(made, -1)
+        return (made[0] if len(made) == 1 else torch.cat(made, -1)).to(x_NH.dtype)
 
 
 def _side_by_side(maps: Sequence[Linear]) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -88,18 +96,18 @@ class _Norm:
 class _Layer:
     """The parts of a decoder layer."""
 
-    def __init__(self, number: int, module: Any, copied: bool) -> None:
+    def __init__(self, number: int, module: Any, product: NewProduct) -> None:
         attention, mlp = module.self_attn, module.mlp
         self.number, self.scaling = number, attention.scaling
         self.norm_1, self.norm_2 = map(
             _Norm, (module.input_layernorm, module.post_attention_layernorm)
         )
-        self.qkv = _Product([attention.q_proj, attention.k_proj, attention.v_proj], copied)
+        self.qkv = product([attention.q_proj, attention.k_proj, attention.v_proj])
         self.head_norms = [
             _Norm(getattr(attention, n)) for n in HEAD_NORMS if hasattr(attention, n)
         ]
-        self.out, self.down = (_Product([x], copied) for x in (attention.o_proj, mlp.down_proj))
-        self.gate, self.up = (_Product([x], copied) for x in (mlp.gate_proj, mlp.up_proj))
+        self.out, self.down = (product([x]) for x in (attention.o_proj, mlp.down_proj))
+        self.gate, self.up = (product([x]) for x in (mlp.gate_proj, mlp.up_proj))
         self.activation = mlp.act_fn
 
     def mlp(self, x_NH: torch.Tensor) -> torch.Tensor:
@@ -116,17 +124,20 @@ def _rotated(x_NAD: torch.Tensor, cos_N1D: torch.Tensor, sin_N1D: torch.Tensor) 
 
 class Decoder:
     """A copy of a model's weights, in another layout, and its forward pass over packs and over one
-    more token per row.
+    more token per row. The products of its layers are computed in a dtype, that of the head in
+    fp32: a logit is often above 16, where bf16 has steps of an eighth.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, dtype: torch.dtype = torch.float32) -> None:
         base: Any = model.base_model
         size = sum(p.numel() * p.element_size() for p in model.parameters())
         copied = size <= COPIED_BYTES
+        product = partial(_Product, copied=copied or dtype != torch.float32, dtype=dtype)
+        self.dtype = dtype
         self.embed, self.rotary, self.norm = base.embed_tokens, base.rotary_emb, _Norm(base.norm)
-        self.layers = [_Layer(n, layer, copied) for n, layer in enumerate(base.layers)]
+        self.layers = [_Layer(n, layer, product) for n, layer in enumerate(base.layers)]
         head: Any = model.get_output_embeddings()
-        self.head = _Product([head], copied)
+        self.head = _Product([head], copied, torch.float32)
         first = base.layers[0].self_attn
         self.head_width = first.head_dim
         self.heads = first.q_proj.out_features // first.head_dim
@@ -178,17 +189,19 @@ class Decoder:
         return self.head(self.norm(hidden_NH[packed.sources_N]))
 
 
-def open_decoder(model: PreTrainedModel, checked: bool = False) -> Decoder | None:
+def open_decoder(
+    model: PreTrainedModel, checked: bool = False, autocast: str = "none"
+) -> Decoder | None:
     """The decoder of a model; None for a model that is not plain, not in fp32 or not on a CPU with
     oneDNN. It holds a copy of the weights as they are now. `checked`: it has been opened before,
-    and its logits are not compared again.
+    and its logits are not compared again. `autocast`: the dtype of its layers' products, or none.
     """
     weights = list(model.parameters())
     if not torch.backends.mkldnn.is_available() or not _plain(model):
         return None
     if any(p.dtype != torch.float32 or p.device.type != "cpu" for p in weights):
         return None
-    decoder = Decoder(model)
+    decoder = Decoder(model, torch.bfloat16 if autocast == "bfloat16" else torch.float32)
     return decoder if checked or _agrees(decoder, model) else None
 
 
@@ -239,4 +252,4 @@ def _agrees(decoder: Decoder, model: PreTrainedModel) -> bool:
     for n in (6, 7):
         found.append(decoder.step(ids_N[n : n + 1], torch.ones(1, n + 1, dtype=torch.long), cache))
     off = (torch.cat(found) - real_NV[5:]).abs().max()
-    return bool(off <= TOLERANCE * real_NV.abs().max())
+    return bool(off <= TOLERANCE[decoder.dtype] * real_NV.abs().max())

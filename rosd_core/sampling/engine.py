@@ -99,7 +99,8 @@ class ServerSettings:
 @dataclass(frozen=True)
 class EngineSettings:
     """Which engine, on which device, and what it needs to know: `batch_tokens` bounds the cache
-    positions in use (transformers), `longest` is the most tokens of a prompt and its continuation.
+    positions in use and `autocast` is the dtype of matrix products (transformers), `longest` is the
+    most tokens of a prompt and its continuation.
     """
 
     name: str
@@ -108,6 +109,7 @@ class EngineSettings:
     longest: int = 0
     vllm: VllmSettings | None = None
     server: ServerSettings | None = None
+    autocast: str = "none"
 
 
 Opened = tuple[Engine, "PreTrainedTokenizerBase"]

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import Cache
 
 from rosd_core.errors import RosdError
-from rosd_core.models.loading import context_length, load_model
+from rosd_core.models.loading import context_length, load_model, low_precision
 from rosd_core.prompts.chat import pad_id, stop_ids
 from rosd_core.sampling.batches import decode_batches
 from rosd_core.sampling.decoder import open_decoder
@@ -73,6 +73,8 @@ class TransformersEngine:
     """Prompts are read as in prefill.py; then a token per row and step, drawn as in draw.py.
 
     `batch_tokens` bounds the cache positions, and with them the rows, that are decoded together.
+    With `autocast` bfloat16, matrix products are computed in bf16; a decoder of our own keeps its
+    head and its attention in fp32.
     """
 
     def __init__(
@@ -84,10 +86,12 @@ class TransformersEngine:
         tokenizer: PreTrainedTokenizerBase | None = None,
         report: Report = silent,
         fast: bool = True,
+        autocast: str = "none",
     ) -> None:
         self.model, self.pad_id, self.batch_tokens = model.eval(), pad_id, batch_tokens
         self.tokenizer, self.masks, self.report = tokenizer, None, report
         self.fast, self.checked, self.decoder = fast, False, None
+        self.autocast = autocast
         self.stop_ids = torch.tensor(sorted(stop_ids), device=model.device)
         self.context_length = context_length(model.config)
 
@@ -99,14 +103,16 @@ class TransformersEngine:
         context.
         """
         refuse_overlong(requests, decoding.max_new_tokens, self.context_length)
-        self.decoder = open_decoder(self.model, self.checked) if self.fast else None
+        kind, dtype = self.model.device.type, self.autocast
+        self.decoder = open_decoder(self.model, self.checked, dtype) if self.fast else None
         self.fast = self.checked = self.decoder is not None
         prompts, done = [request.prompt_ids for request in requests], {}
-        for batch in decode_batches(prompts, decoding.max_new_tokens, self.batch_tokens):
-            completions = self._decode(
-                [requests[i] for i in batch], decoding, len(done), len(requests)
-            )
-            done |= dict(zip(batch, completions, strict=True))
+        with low_precision(kind, "none" if self.fast else dtype):
+            for batch in decode_batches(prompts, decoding.max_new_tokens, self.batch_tokens):
+                completions = self._decode(
+                    [requests[i] for i in batch], decoding, len(done), len(requests)
+                )
+                done |= dict(zip(batch, completions, strict=True))
         self.decoder = None  # its copy of the weights is not kept: they may change
         return [done[i] for i in range(len(requests))]
 
@@ -175,6 +181,7 @@ class TransformersEngine:
     ) -> torch.Tensor:
         """The next token of each row, (B,); appended to the rows that have not ended."""
         _refuse_not_finite(logits_BV, live.rows)
+        logits_BV = logits_BV.float()
         plain_BV, matchers = logits_BV, [row.matcher for row in live.rows]
         if self.masks is not None and any(matchers):
             logits_BV = self.masks.apply(logits_BV, matchers)
@@ -219,5 +226,8 @@ def open_model(
     """The engine on the model of a folder, with its tokenizer."""
     model, tokenizer = load_model(folder, settings.device)
     stops = stop_ids(model.generation_config, tokenizer)
-    pad, tokens = pad_id(tokenizer), settings.batch_tokens
-    return TransformersEngine(model, stops, pad, tokens, tokenizer, report), tokenizer
+    engine = TransformersEngine(
+        model, stops, pad_id(tokenizer), settings.batch_tokens, tokenizer, report,
+        autocast=settings.autocast,
+    )  # fmt: skip
+    return engine, tokenizer

@@ -18,6 +18,13 @@ def test_another_teacher_is_a_model(tmp_path):
     )
 
 
+@pytest.mark.parametrize("engine", ["vllm", "server"])
+def test_only_the_engine_transformers_has_an_autocast(tmp_path, engine):
+    file = write_params(tmp_path, {"reflect": {"engine": engine, "autocast": "bfloat16"}})
+    with pytest.raises(RosdError, match=r"reflect\.autocast bfloat16 is of the engine tra"):
+        load_params(file)
+
+
 @pytest.mark.parametrize("teacher", ["bse", {"modle": "x"}, {"model": 3}, ["base"]])
 def test_a_teacher_that_is_none_gets_one_complaint(tmp_path, teacher):
     with pytest.raises(RosdError, match=r"score\.teacher = .* and \{model: FOLDER\}") as error:

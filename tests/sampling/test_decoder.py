@@ -111,6 +111,46 @@ def test_completions_are_those_of_the_general_path(kind, decoding):
         assert ours.logprobs == pytest.approx(theirs.logprobs, abs=2e-5)
 
 
+@pytest.mark.parametrize("name", ["qwen3", "llama, biases"])
+def test_products_in_bfloat16_round_each_number_to_eight_bits(name):
+    """A product in bf16 is that of rounded inputs and weights, rounded: by hand for one. Logits are
+    then near those of fp32, and not equal; the cache and the logits stay in fp32.
+    """
+    model = make(PLAIN[name][0], **PLAIN[name][1])
+    with torch.inference_mode():
+        half, whole = open_decoder(model, autocast="bfloat16"), open_decoder(model)
+        assert half is not None and whole is not None
+        x, linear = torch.randn(3, 48), model.model.layers[0].mlp.down_proj
+        exact = x.bfloat16().double() @ linear.weight.bfloat16().double().T
+        found = half.layers[0].down(x)
+        assert found.dtype == torch.float32
+        assert torch.allclose(found.double(), exact, rtol=2**-8, atol=2**-8)
+        assert torch.equal(half.head(x), whole.head(x))
+        rounded, real = (prefill(model, PROMPTS, 3, 0, d) for d in (half, whole))
+    keys = getattr(rounded.cache.layers[0], "keys")  # noqa: B009 (not every kind of layer has them)
+    assert rounded.logits_BV.dtype == keys.dtype == torch.float32
+    off = (rounded.logits_BV - real.logits_BV).abs().max() / real.logits_BV.abs().max()
+    assert 1e-5 < off < 0.05
+
+
+@pytest.mark.parametrize("kind", ["Qwen3", "GPT2"])
+def test_what_is_sampled_in_bfloat16_says_how_likely_it_was_then(kind):
+    """Of both paths: log-probabilities are those of a pass in fp32 within bf16's rounding."""
+    model = make(kind)
+    rows = [Request(str(n), prompt, n) for n, prompt in enumerate(PROMPTS * 2)]
+    engine = TransformersEngine(model, [2], 0, 200, autocast="bfloat16")
+    found = engine.generate(rows, Decoding(1.0, 1.0, 8, model_logprobs=True))
+    assert (engine.fast, model.dtype) == (kind == "Qwen3", torch.float32)
+    for row, said in zip(rows, found, strict=True):
+        ids = torch.tensor([[*row.prompt_ids, *said.token_ids]])
+        with torch.no_grad():
+            logp = model(ids).logits[0].log_softmax(-1)[len(row.prompt_ids) - 1 : -1]
+        exact = logp.gather(1, torch.tensor(said.token_ids).unsqueeze(1)).squeeze(1)
+        assert said.logprobs == pytest.approx(exact.tolist(), abs=0.5)
+        assert said.logprobs != pytest.approx(exact.tolist(), abs=1e-6)
+        assert said.model_logprobs == pytest.approx(said.logprobs, abs=1e-5)
+
+
 def test_weights_that_have_changed_are_read_again():
     model = make("Qwen3")
     engine, rows = TransformersEngine(model, [2], 0, 200), [Request("a", [5, 6, 7], 1)]

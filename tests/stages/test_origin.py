@@ -6,7 +6,7 @@ from rosd_core.config.load import load_params
 from stages.origin import MODELS, PARAMS, READS, params_of
 from stages.paths import KEYS, OUTPUTS
 from tests.stages.test_pipeline import definition
-from tests.support import ROOT
+from tests.support import ROOT, write_params
 
 
 @pytest.mark.parametrize("stage", PARAMS)
@@ -24,6 +24,14 @@ def test_inputs_are_those_that_dvc_knows(stage):
     key = "${key}"
     tables = [OUTPUTS[before][0].format(key=KEYS.get(before, key)) for before in READS[stage]]
     assert sorted([*models, *tables]) == sorted(declared)
+
+
+def test_a_key_that_an_older_rosd_did_not_know_counts_where_it_is_set(tmp_path):
+    before = params_of(load_params(ROOT / "params.yaml"), "rollout", "i1")
+    assert "rollout.autocast" not in before
+    file = write_params(tmp_path, {"rollout": {"autocast": "bfloat16"}})
+    after = params_of(load_params(file), "rollout", "i1")
+    assert after == before | {"rollout.autocast": "bfloat16"}
 
 
 def test_params_are_flat_and_without_sizes_of_batches():
