@@ -109,7 +109,7 @@ def init_project(
             max_new_tokens, minutes,
         )  # fmt: skip
         choices = create(folder, options)
-    typer.echo(f"{summary(choices)}\n\n{folder}: ready. Run the stages there with `dvc repro`.")
+    typer.echo(f"{summary(choices)}\n\n{folder}: ready. Run the stages there with `rosd repro`.")
 
 
 def parity(

@@ -1,7 +1,7 @@
 """What the stages that sample share: the settings of their engine and of their workers."""
 
 from rosd_core.config.engines import Engine
-from rosd_core.config.params import Machine, Reflect, Sampling
+from rosd_core.config.params import Machine, Reflect, Rollout, Sampling
 from rosd_core.sampling.engine import EngineSettings, ServerSettings, VllmSettings
 from rosd_core.workers.pool import Workers
 
@@ -31,8 +31,9 @@ def engine_settings(stage: Sampling, machine: Machine, engine: Engine) -> Engine
 def workers(machine: Machine, engine: Engine, stage: Sampling | None = None) -> Workers:
     """Where the shards of a stage run; `stage` is the one that samples with an engine."""
     gpus = 0
-    if machine.device == "cuda" and (stage is None or stage.engine != "server"):
+    read = isinstance(stage, Rollout) and stage.file is not None  # by the model itself
+    if machine.device == "cuda" and (stage is None or read or stage.engine != "server"):
         gpus = 1
-        if stage is not None and stage.engine == "vllm":
+        if stage is not None and not read and stage.engine == "vllm":
             gpus = engine.vllm.tensor_parallel * engine.vllm.pipeline_parallel
     return Workers(engine.workers, engine.address, machine.threads, gpus)

@@ -23,6 +23,11 @@ def distill_guards(params: Params, iteration: str) -> Guards:
         f"(models/{start}). Lower distill.learning_rate ({rate:g}), for example by a factor of 10, "
         f"and run `dvc repro`, or `rosd distill {iteration}`."
     )
+    if params.distill.quantized:
+        advice += (
+            " What the first step says is of no update, but of the rounding of the weights "
+            "(distill.lora.quantize: nf4): raise that bound, or set quantize: none."
+        )
     return Guards("distill", params.guards.distill.model_dump(), params.guards.action, advice)
 
 

@@ -11,7 +11,8 @@ from rosd_core.tables.scratch import scratch_folder
 from stages.paths import Paths
 
 PACKAGES = ("torch", "transformers", "pyarrow")
-ELSEWHERE = {"engine": {"workers", "address"}}  # where the work is done changes no result
+# where the work is done changes no result, nor does what the stage says of it at its end
+ELSEWHERE = {"engine": {"workers", "address"}, "score": {"lift"}}
 
 
 def kept(

@@ -111,8 +111,7 @@ def hardware_of(params: Params, shape: ModelShape, options: Options) -> Hardware
     """The GPUs that are named or there, else this machine's CPU."""
     gpus, cuda = options.gpus, params.machine.device == "cuda"
     if options.card is not None or gpus is not None or cuda:
-        name = options.card or this_gpu()
-        found = card(name, gpus or 1)
+        found = this_gpu(gpus or 1) if options.card is None else card(options.card, gpus or 1)
     else:
         # what a stage imports has been imported here, too
         found = this_cpu(shape, params.machine.threads, start=time.process_time())

@@ -23,7 +23,12 @@ from rosd_core.forward.teachers import (
     teacher_fingerprint,
     teacher_shares,
 )
-from rosd_core.models.loading import folder_context_length, load_tokenizer, low_precision
+from rosd_core.models.loading import (
+    folder_context_length,
+    load_tokenizer,
+    low_precision,
+    release_memory,
+)
 from rosd_core.prompts.chat import pad_id
 from rosd_core.prompts.fit import PromptBuilder
 from rosd_core.prompts.templates import Prompts
@@ -74,6 +79,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     table, opened = paths.table("scores", iteration), partial(open_work, params, paths, iteration)
     where = workers(params.machine, params.engine)
     made_of = kept(params, paths, origin)
+    release_memory(device)  # of the models that the checks had: a worker may have this GPU
     with publishing(paths.root, origin) as together:
         size = p.shard_rows
         written = write_shards("scores", table, supervised, size, opened, where, made_of, together)

@@ -13,6 +13,7 @@ from typing import Any
 
 from rosd_core.config.study import Run
 from rosd_core.errors import RosdError
+from rosd_core.models.loading import release_memory
 from rosd_core.report.quantities import iteration_quantities, study_rows
 from rosd_core.tables.atomic import write_json
 from rosd_core.tables.hashing import fingerprint
@@ -47,6 +48,7 @@ def run_arm(run: Run, paths: Paths, home: Path) -> None:
                 if number > 1 or name not in done:
                     stage.run(run.params, here, iteration)
                     seconds[name] += time.monotonic() - started
+                    release_memory(run.params.machine.device)  # vLLM's next engine needs it
             if evaluated:
                 evaluate.run(run.params, here, iteration)
         except RosdError as stopped:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from rosd_core.distill.optimizers import STATES, put_state, state_of
+from rosd_core.distill.optimizers import STATES, put_state, state_of, step_placed
 from rosd_core.distill.processes import process_number
 from rosd_core.distill.sharded_files import (
     as_placed,
@@ -106,8 +106,10 @@ def load_state(optimizer: torch.optim.Optimizer, names: Sequence[str], folder: P
                 "distill.lora has changed since: run the iterations before with it too."
             )
         state = {key.split("/", 1)[0]: tensors[key] for key in keys}
-        state = {  # optimizers count their steps on the CPU
-            key: value if key == "step" else as_placed(value, parameter)
+        state = {
+            key: step_placed(optimizer, value, parameter)
+            if key == "step"
+            else as_placed(value, parameter)
             for key, value in state.items()
         }
         put_state(optimizer, parameter, state)

@@ -75,16 +75,29 @@ def state_of(optimizer: Optimizer, parameter: torch.Tensor) -> Iterator[tuple[st
     for key, value in optimizer.state[parameter].items():
         if value is None:  # a matrix has no variance with adafactor, a vector no row_var
             continue
-        if isinstance(value, DTensor) and hasattr(value.to_local(), "dequantize"):
+        if isinstance(value, DTensor) and _is_8bit(value.to_local()):
             whole: Any = value.to_local()
-            yield key, DTensor.from_local(
+            made = DTensor.from_local(
                 whole.dequantize(), value.device_mesh, value.placements, run_check=False,
                 shape=value.shape, stride=value.stride(),
             )  # fmt: skip
-        elif type(value).__name__ == "OptimState8bit":
+            yield key, made.to(value.device)  # offloaded: from_local moves it to the mesh's device
+        elif _is_8bit(value):
             yield key, value.dequantize()
         else:
             yield key, value
+
+
+def _is_8bit(value: torch.Tensor) -> bool:
+    """Whether torchao keeps it in 8 bits."""
+    return type(value).__name__ == "OptimState8bit"
+
+
+def step_placed(optimizer: Optimizer, step: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+    """A parameter's count of steps where its optimizer reads it: on the CPU, or by AdamW's kernel
+    (`fused`) on the parameter's device.
+    """
+    return step.to(parameter.device) if optimizer.param_groups[0].get("fused") else step
 
 
 def put_state(

@@ -26,6 +26,7 @@ from rosd_core.distill.step_log import Drift, StepLog, Sums
 from rosd_core.distill.targets import Batch, Objective, Rows, own_batches, split_step
 from rosd_core.distill.watch import Watch
 from rosd_core.forward.packing import can_pack, packed_attention
+from rosd_core.forward.recompute import keep_activations, recompute_activations
 from rosd_core.seeds import row_seed
 
 
@@ -85,7 +86,7 @@ def train(
     begin, rows = before + len(logs), []
     model.train()
     if optimization.gradient_checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})
+        recompute_activations(model)
     with packed_attention(model) if can_pack(model) else nullcontext():
         for number, rows in enumerate(steps, before):
             if number < begin:
@@ -94,7 +95,7 @@ def train(
             logs.append(_step(root, optimizer, rows, number, optimization, watch))
             saves.step(trained, optimizer, number + 1, logs)
         if optimization.gradient_checkpointing:
-            model.activation_checkpointing_disable()
+            keep_activations(model)
         model.eval()
         state = state_tensors(optimizer, list(trained), before + len(logs))
         watch.refuse_not_finite([*model.named_parameters(), *state.items()])

@@ -53,11 +53,11 @@ def segment_attention(
     kind = query_1ATD.device.type
     reach = max(s.end - s.start + s.prompt[1] - s.prompt[0] for s in segments)
     whole = not window or window >= reach
+    if torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)
+        query_1ATD, key_1ATD, value_1ATD = (x.to(dtype) for x in (query_1ATD, key_1ATD, value_1ATD))
     if kind == "cpu" and whole and not dropout and query_1ATD.shape[-1] == value_1ATD.shape[-1]:
-        tensors = [query_1ATD, key_1ATD, value_1ATD]
-        if torch.is_autocast_enabled(kind):
-            tensors = [x.to(torch.get_autocast_dtype(kind)) for x in tensors]
-        return _TwoParts.apply(*tensors, tuple(segments), scaling)
+        return _TwoParts.apply(query_1ATD, key_1ATD, value_1ATD, tuple(segments), scaling)
     return _one_by_one(
         query_1ATD, key_1ATD, value_1ATD, segments, None if whole else window, dropout, scaling
     )

@@ -4,7 +4,7 @@ Dimension names: N supervised token, H hidden, V vocabulary.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -27,18 +27,34 @@ class Head:
 
     matrix_VH: torch.Tensor
     bias_V: torch.Tensor | None = None
+    _copies: dict[torch.dtype, torch.Tensor] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def logits(
         self, hidden_NH: torch.Tensor, buffer_NV: torch.Tensor | None = None
     ) -> torch.Tensor:
         """(N, V) in fp32; in the first rows of the buffer, where it is given."""
         if buffer_NV is None:
-            logits_NV = torch.mm(hidden_NH, self.matrix_VH.t()).float()
+            logits_NV = self._product(hidden_NH)
         elif hidden_NH.dtype == buffer_NV.dtype:
             logits_NV = torch.mm(hidden_NH, self.matrix_VH.t(), out=buffer_NV[: len(hidden_NH)])
         else:
-            logits_NV = buffer_NV[: len(hidden_NH)].copy_(torch.mm(hidden_NH, self.matrix_VH.t()))
+            logits_NV = buffer_NV[: len(hidden_NH)].copy_(self._product(hidden_NH))
         return logits_NV if self.bias_V is None else logits_NV.add_(self.bias_V.float())
+
+    def _product(self, hidden_NH: torch.Tensor) -> torch.Tensor:
+        """h W^T in fp32. A GPU sums products of half precision in fp32 and need not round the sums,
+        which in bf16 moves a logit above 16 by up to 1/16.
+        """
+        kind = hidden_NH.device.type
+        autocast = torch.is_autocast_enabled(kind)
+        dtype = torch.get_autocast_dtype(kind) if autocast else hidden_NH.dtype
+        if kind != "cuda" or dtype == torch.float32 or torch.is_grad_enabled():
+            return torch.mm(hidden_NH, self.matrix_VH.t()).float()
+        if dtype not in self._copies:
+            self._copies[dtype] = self.matrix_VH.detach().to(dtype)
+        return torch.mm(hidden_NH.to(dtype), self._copies[dtype].t(), out_dtype=torch.float32)
 
     def cast(self, dtype: torch.dtype) -> "Head":
         """The head with its matrix in another dtype."""

@@ -3,7 +3,9 @@
 Weights come from safetensors alone, and code in a model's folder is never run.
 """
 
+import gc
 import json
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -118,11 +120,23 @@ def refuse_not_finite(model: torch.nn.Module, folder: Path) -> None:
         )
 
 
-def to_device(model: PreTrainedModel, device: str) -> PreTrainedModel:
-    if device == "cuda" and not torch.cuda.is_available():
+def refuse_missing_gpu(device: str) -> None:
+    """Raises RosdError for a GPU where torch sees none."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
         raise RosdError("machine.device = 'cuda', but torch sees no GPU. Set machine.device: cpu.")
+
+
+def to_device(model: PreTrainedModel, device: str) -> PreTrainedModel:
+    refuse_missing_gpu(device)
     torch.nn.Module.to(model, device)
     return model
+
+
+def release_memory(device: str) -> None:
+    """Give a GPU's memory that models have left back, for other processes on it."""
+    if device == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def low_precision(device: str, dtype: str) -> AbstractContextManager[object]:
@@ -141,6 +155,8 @@ def import_peft() -> Any:
         raise RosdError("LoRA needs peft: pip install -e '.[lora]'.") from None
     told = ".*is_gradient_checkpointing.* is deprecated"  # peft asks transformers for it
     warnings.filterwarnings("ignore", told, FutureWarning)
+    # on some CPUs bitsandbytes, which peft imports, asks for a package that training does not use
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     return peft
 
 

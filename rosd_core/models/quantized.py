@@ -6,7 +6,6 @@ weight. A layer's weights are computed back to the activations' dtype when it ru
 and head stay in fp32. The library is bitsandbytes, on a CPU as on a GPU.
 """
 
-import logging
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import torch
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from rosd_core.errors import RosdError
-from rosd_core.models.loading import load_plain
+from rosd_core.models.loading import import_peft, load_plain, refuse_missing_gpu
 
 
 def load_nf4(folder: Path, device: str) -> PreTrainedModel:
@@ -25,8 +24,8 @@ def load_nf4(folder: Path, device: str) -> PreTrainedModel:
         raise RosdError(
             f"lora.quantize: nf4 needs {' and '.join(missing)}: pip install -e '.[qlora]'."
         )
-    # on some CPUs it asks for a package with a faster product, which training does not use
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    import_peft()
+    refuse_missing_gpu(device)
     config = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

@@ -1,5 +1,6 @@
 """The student: the model that is trained, all of it or a LoRA adapter (peft), opened and saved."""
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,8 +31,9 @@ FILE_SIZE = "5GB"  # of safetensors; a larger model is several files with an ind
 def new_adapter(
     model: PreTrainedModel, base: str, rank: int, alpha: float, dropout: float, modules: str
 ) -> "PeftModel":
-    """A new adapter on a model; `modules` as in peft, such as `all-linear`. `base` is the path that
-    is written into the adapter's config.
+    """A new adapter on a model; `modules` is `all-linear`, or a regular expression of whole names
+    of modules. `base` is the path that is written into the adapter's config. Raises RosdError where
+    no module, or one that peft has no adapter for, is named so.
     """
     peft = import_peft()
     config = peft.LoraConfig(
@@ -39,7 +41,13 @@ def new_adapter(
         task_type="CAUSAL_LM",
     )  # fmt: skip
     model.name_or_path = base
-    wrapped = peft.get_peft_model(model, config)
+    try:
+        wrapped = peft.get_peft_model(model, config)
+    except (ValueError, re.error) as error:
+        raise RosdError(
+            f"lora.modules = {modules!r}: {str(error).splitlines()[0][:300]} It is all-linear, or "
+            "a regular expression of whole names, such as '.*(q_proj|v_proj)'."
+        ) from None
     wrapped.peft_config["default"].base_model_name_or_path = base
     return wrapped
 

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -133,9 +133,9 @@ def card(name: str, gpus: int) -> Hardware:
     )
 
 
-def this_gpu() -> str:
-    """The name in CARDS of the GPU that torch sees. Raises RosdError where there is none, or one
-    whose rates are not known.
+def this_gpu(gpus: int) -> Hardware:
+    """So many GPUs as torch sees here, with the memory that they have: cards of one name come with
+    different ones. Raises RosdError where there is none, or one whose rates are not known.
     """
     if not torch.cuda.is_available():
         raise RosdError(
@@ -145,5 +145,6 @@ def this_gpu() -> str:
     name = torch.cuda.get_device_name(0)
     for key in CARDS:
         if key.lower() in name.lower().split() or key.lower() in name.lower():
-            return key
+            memory = torch.cuda.get_device_properties(0).total_memory
+            return replace(card(key, gpus), memory=float(memory))
     raise RosdError(f"{name}: its rates are not known here; name a similar one with --card.")

@@ -163,6 +163,7 @@ def _distill(case: Case) -> Memory:
     parts = {"libraries": LIBRARIES, **weights_of(shape, training, hardware), **moment}
     if params.score.targets == "none" and params.align.teacher_context != "none":
         parts["weights of the teacher"] = 4.0 * shape.parameters
+        parts["their bf16 copies"] = _copies(shape, p.autocast)
     return Memory(parts, "distill.batch_tokens")
 
 

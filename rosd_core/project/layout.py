@@ -9,6 +9,7 @@ import polars as pl
 
 from rosd_core.errors import RosdError
 from rosd_core.graders.graders import GRADERS
+from rosd_core.graders.numbers import last_number_of
 
 # what columns are usually called; the first that is there is taken
 NAMES = {
@@ -90,9 +91,17 @@ def _grader(answers: Sequence[str | None]) -> tuple[str, str]:
         return "mcq", "every answer is one letter"
     if all(_NUMBER.fullmatch(text) for text in texts):
         return "last_number", "every answer is a number"
+    if any("\n" in text.strip() for text in texts) and all(map(_ends_in_number, texts)):
+        return "last_number", "answers are worked solutions that end in a number"
     if any("\\" in text or "$" in text for text in texts):
         return "math", "answers hold LaTeX"
     return "answer_line", "answers are free text, so the response must mark its own"
+
+
+def _ends_in_number(text: str) -> bool:
+    """Whether the last line of a text has a number that can be compared."""
+    found = last_number_of(text.strip().split("\n")[-1])
+    return found is not None and found[1] is not None
 
 
 def domain_name(file: str) -> str:

@@ -44,6 +44,8 @@ def rows_of_file(
                 raise RosdError(f"{file}: row {number}: rollout {rollout_id} is there twice.")
             by_id[rollout_id] = {name: row.get(name) for name in COLUMNS[2:]}
             number += 1
+    if not number:
+        raise RosdError(f"{file}: the file has no row.")
     _refuse_missing(file, COLUMNS, columns)
     return [_row(peer, by_id.get(peer["rollout_id"])) for peer in peers]
 

@@ -151,7 +151,7 @@ class _RowReader:
 
     def _problem(self, place: str, row: Mapping[str, Any]) -> str | None:
         """The problem of a row: by its id where it has one, else by its prompt; None where no
-        problem has the prompt.
+        problem has the prompt. Raises RosdError where the two are of different problems.
         """
         by_id = row.get("problem_id") is not None or "prompt" not in row
         name = "problem_id" if by_id else "prompt"
@@ -161,6 +161,9 @@ class _RowReader:
             return self.by_prompt.get(row[name].strip())
         if row[name] not in self.split_of:
             raise RosdError(f"{place}: there is no problem {row[name]!r} in problems.parquet.")
+        prompted = self.by_prompt.get((row.get("prompt") or "").strip(), row[name])
+        if prompted != row[name]:
+            raise RosdError(f"{place}: has the id of {row[name]} and the prompt of {prompted}.")
         return row[name]
 
     def _sample(

@@ -53,7 +53,7 @@ def model_card(facts: ModelFacts) -> str:
         _header(facts),
         f"# {facts.base.name}, trained with {method} ({facts.iteration})\n",
         _made(facts, method),
-        "## Use\n\n" + _use(facts.settings["prompts"]["plain"]),
+        "## Use\n\n" + _use(facts.settings["prompts"]),
         "## Results\n\n" + _results(facts),
         "## Training\n\n" + _training(facts),
         "## Licence\n\n" + _licence(facts.base),
@@ -96,7 +96,13 @@ def _made(facts: ModelFacts, method: str) -> str:
     )
 
 
-def _use(plain: str) -> str:
+def _use(prompts: Mapping[str, Any]) -> str:
+    examples = prompts["examples"]["plain"]
+    turns = "".join(f"\n{_fenced(row['problem'])}\n{_fenced(row['response'])}" for row in examples)
+    earlier = (
+        f"\nBefore it came {len(examples)} solved problems as earlier turns, each in the template "
+        f"and with its answer:\n{turns}"
+    )
     return f"""```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -111,10 +117,11 @@ print(tokenizer.decode(model.generate(**inputs, max_new_tokens=256)[0]))
 
 The user's message was made from this template in training (jinja2):
 
-````
-{plain}
-````
-"""
+{_fenced(prompts["plain"])}{earlier if examples else ""}"""
+
+
+def _fenced(text: str) -> str:
+    return f"````\n{text}\n````\n"
 
 
 def _results(facts: ModelFacts) -> str:

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from rosd_core.distill.batch_loss import batch_loss
 from rosd_core.distill.checkpoint import Saves
 from rosd_core.distill.optimizer_state import STATE_FILE, save_state
+from rosd_core.distill.optimizers import new_optimizer, step_placed
 from rosd_core.distill.steps import step_rows
 from rosd_core.distill.targets import Objective, refuse_unscored, split_step
 from rosd_core.distill.train import train
@@ -380,3 +381,12 @@ def test_what_the_loss_clips_is_counted(tiny):
     # the weights are those that sampled: nothing is stale
     assert log.largest_ratio == pytest.approx(1, abs=1e-4)
     assert log.stale_kl == pytest.approx(0, abs=1e-6)
+
+
+def test_the_count_of_steps_lies_where_the_optimizer_reads_it():
+    """AdamW's kernel (`fused`) reads it on the device of the parameter, the others on the CPU."""
+    step, there = torch.tensor(3.0), torch.empty(2, device="meta")
+    fused = new_optimizer("adamw", [torch.zeros(2, requires_grad=True)], 1e-3, (0.9, 0.95), 0.0)
+    assert step_placed(fused, step, there).device.type == "meta"
+    other = new_optimizer("adafactor", [torch.zeros(2, requires_grad=True)], 1e-3, (0.9, 0.95), 0.0)
+    assert step_placed(other, step, there) is step

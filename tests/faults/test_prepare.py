@@ -34,6 +34,7 @@ def table(grader):
         ({"task": "gsm8k"}, "2+3=5", "'2+3=5' has no final answer, neither after ####"),
         ({"task": "gsm8k"}, "2+3=5\n#### ", "the answer '' is empty"),
         (table("math"), "{5", "the answer '{5' does not fit into a box"),
+        (table("math"), "It is $5.\nA: 5", "has several lines and no box: it looks like a worked"),
         (table("last_number"), "five", "the answer 'five' is no number"),
         (table("last_number"), "1/0", "the answer '1/0' is no number"),
         (table("mcq"), "A or B", "the answer 'A or B' is no capital letter"),

@@ -21,6 +21,7 @@ from rosd_core.forward.packing import (
     sampled_tokens,
     supervised_hidden,
 )
+from rosd_core.forward.recompute import keep_activations, recompute_activations
 
 ids = st.lists(st.integers(3, 40), min_size=1, max_size=9)
 
@@ -135,12 +136,12 @@ def test_gradients_are_those_of_rows_alone(tiny, checkpointing):
     alone = gradients(by_hand(tiny, rows))
     if checkpointing:
         tiny.train()
-        tiny.activation_checkpointing_enable({"use_reentrant": False})
+        recompute_activations(tiny)
     try:
         with packed_attention(tiny):
             found = gradients(packed_hidden(tiny, pack(rows)))
     finally:
-        tiny.activation_checkpointing_disable()
+        keep_activations(tiny)
         tiny.eval()
     for a, b in zip(found, alone, strict=True):
         assert (a is None) == (b is None)

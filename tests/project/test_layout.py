@@ -40,6 +40,8 @@ def test_columns_are_found_by_their_usual_names_or_named():
         (["12", "-3.5", "1,000", "$4", "5 %"], "last_number"),
         (["12", "x"], "answer_line"),
         (["\\frac{1}{2}"], "math"),
+        (["She has $16.\n16-3=13\nA: 13", "$7 a day.\nA: 7"], "last_number"),
+        (["So\nthe answer is $\\pi$", "7"], "math"),
     ],
 )
 def test_the_grader_fits_the_answers(answers, grader):

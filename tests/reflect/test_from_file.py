@@ -46,6 +46,16 @@ def test_rows_are_in_the_order_of_the_rollouts_and_missing_ones_are_skipped():
     assert to_arrow("reflections", rows).num_rows == 4
 
 
+def test_columns_may_be_missing_from_a_part_but_not_from_the_file():
+    first, second = written()[:1], written()[1:].drop("quote")
+    rows = rows_of_file([first, second], "mine.csv", PEERS, HASHES)
+    assert [r["status"] for r in rows] == ["ok", "ok", "no_quote", "skipped"]
+    with pytest.raises(RosdError, match=r"mine\.csv: the column quote is missing"):
+        rows_of_file([second], "mine.csv", PEERS, HASHES)
+    with pytest.raises(RosdError, match=r"mine\.csv: the file has no row"):
+        rows_of_file([written()[:0]], "mine.csv", PEERS, HASHES)
+
+
 def test_several_quotes_are_a_list():
     quotes = pl.Series("quote", [["1+1=3", "3+3=6"], [], None], dtype=pl.List(pl.String))
     rows = rows_of_file([written(quote=quotes)], "mine.jsonl", PEERS, HASHES)

@@ -95,6 +95,10 @@ def test_a_row_has_an_id_or_a_prompt(keep):
         {"problem_id": ["a", None], "prompt": [None, B], "response": [RIGHT, RIGHT]}
     )
     assert keep(rows)[0].sizes == {"a": 1, "b": 1}
+    both = pl.DataFrame({"problem_id": ["a", "a"], "prompt": [A, "else"], "response": [RIGHT] * 2})
+    assert keep(both)[0].sizes == {"a": 2}
+    with pytest.raises(RosdError, match=r"f.jsonl: row 1: has the id of a and the prompt of b"):
+        keep(both.with_columns(prompt=pl.Series([A, B])))
 
 
 def test_the_samples_of_a_problem_are_found_in_any_group_of_rows(tmp_path, monkeypatch):

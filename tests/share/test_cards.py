@@ -1,5 +1,7 @@
 """Cards from hand-made facts."""
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,16 @@ def test_the_model_card_says_what_was_done_and_what_it_gained(tmp_path: Path):
     settings = YAML(typ="safe").load(card.partition("```yaml\n")[2].partition("```")[0])
     assert settings["distill"]["learning_rate"] == 2e-05
     assert "url" not in settings["reflect"]  # where somebody's server is
+
+
+def test_the_model_card_has_the_solved_examples_of_the_prompt():
+    settings = copy.deepcopy(SETTINGS)
+    shown = [{"problem": "What is 1+1?", "response": "Answer: 2"}]
+    settings["prompts"]["examples"]["plain"] = shown
+    card = model_card(replace(facts(Base("Qwen/Qwen3-0.6B", True, "a", None)), settings=settings))
+    assert "Before it came 1 solved problems as earlier turns" in card
+    assert "````\nWhat is 1+1?\n````\n\n````\nAnswer: 2\n````\n" in card
+    assert "earlier turns" not in model_card(facts(Base("Qwen/Qwen3-0.6B", True, "a", None)))
 
 
 def test_a_base_that_is_not_on_the_hub_has_no_link_and_its_licence_is_left_open(tmp_path: Path):

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from dvc.cli import main
 from dvc.dependency import param
+from dvc.utils.serialize import dumps_yaml, loads_yaml
 from dvc_objects.fs.local import LocalFileSystem
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.quick_dvc import HEAD, quick_dvc, with_entry
+from stages.quick_dvc import HEAD, exact_yaml, quick_dvc, with_entry
 from tests.support import ROOT
 
 SHIPPED = (ROOT / "dvc.lock").read_text(encoding="utf-8")
@@ -45,6 +46,29 @@ def test_an_entry_replaces_its_older_one_alone(number):
 )
 def test_other_texts_are_left_to_dvc(text):
     assert with_entry(text, ENTRIES[0]) is None
+
+
+LATEX = "x'\n" + "a" * 40 + " " + "b" * 30 + " \\(4.4 \\, z"
+SPACES = "it's " + "a" * 60 + " breakfast.  How many eggs " + "b" * 30
+
+
+@pytest.mark.parametrize("text", [LATEX, SPACES])
+def test_a_text_that_ruamel_breaks_wrongly_stays_on_its_line(text):
+    """Both are read back as another text, of which DVC would say for ever that it is modified."""
+    data = {"k": text}
+    assert loads_yaml(dumps_yaml(data)) != data
+    assert loads_yaml(exact_yaml(data)) == data
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(st.sampled_from(["  ", " ", "\n", "\\", "'", '"', ":", "word", "longer-word", "#"]))
+)
+def test_every_text_is_read_back_as_it_is(pieces):
+    data = {"k": "w" * 45 + " " + "".join(pieces)}
+    text = exact_yaml(data)
+    assert loads_yaml(text) == data
+    assert text == dumps_yaml(data) or loads_yaml(dumps_yaml(data)) != data
 
 
 @pytest.mark.stage
