@@ -6,7 +6,7 @@ A stage's module is imported when it runs, so that `rosd --help` need not import
 import os
 import signal
 import sys
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -45,10 +45,21 @@ def _run(stage: str, params_file: Path, *args: str | int | bool | None) -> None:
             import_module(f"stages.{module}").run(params, paths, *args)
 
 
+def say_version(asked: bool) -> None:
+    """`rosd --version`."""
+    if asked:
+        typer.echo(metadata.version("rosd"))
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     quiet: Annotated[
         bool, typer.Option("--quiet", help="No progress, only warnings; like ROSD_QUIET=1.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=say_version, is_eager=True),
     ] = False,
 ) -> None:
     if quiet:

@@ -23,7 +23,7 @@ def repro(
         from rosd_core.config.load import load_params
         from stages.quick_dvc import quick_dvc
 
-        if params.is_file() and not {"-h", "--help"} & set(asked):
+        if Path("dvc.yaml").is_file() and not {"-h", "--help"} & set(asked):
             load_params(params)  # DVC deletes what a stage wrote before the stage can refuse them
         with quick_dvc():
             code = main(["repro", *asked])

@@ -4,7 +4,7 @@ nearest valid name.
 Read with ruamel (YAML 1.2, so that `1e-4` is a number).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args
@@ -17,10 +17,13 @@ from rosd_core.config.domains import FileDomain, GymDomain, PocketDomain, TableD
 from rosd_core.config.params import Iteration, Params
 from rosd_core.errors import RosdError
 
+DOMAINS = ("prepare", "domains")
+NO_VALUE = ("missing", "extra_forbidden")  # complaints about a key
+
 
 def _section_at(path: tuple[Any, ...]) -> type[BaseModel] | None:
     """The model that has, or lacks, the key at the end of `path`."""
-    if path[:2] == ("prepare", "domains"):
+    if path[:2] == DOMAINS:
         models = (PocketDomain, FileDomain, TableDomain, GymDomain)
         by_task = {t: m for m in models for t in get_args(m.model_fields["task"].annotation)}
         return by_task.get(path[3]) if len(path) > 4 else None
@@ -48,7 +51,7 @@ def _explain(error: Mapping[str, Any], file: Path) -> str:
     """One line for one complaint of pydantic."""
     path = tuple(p for p in error["loc"] if p != "[key]")
     # pydantic puts the task's name into the path of a domain
-    keys = path[:3] + path[4:] if path[:2] == ("prepare", "domains") else path
+    keys = path[:3] + path[4:] if path[:2] == DOMAINS else path
     key = ".".join(map(str, keys))
     section = _section_at(path)
     if error["type"] == "extra_forbidden":
@@ -58,11 +61,41 @@ def _explain(error: Mapping[str, Any], file: Path) -> str:
         near = process.extractOne(str(path[-1]), valid)
         hint = f" Did you mean {near[0]!r}?" if near and near[1] >= 50 else ""
         return f"{file}: unknown key {key!r}.{hint} Allowed there: {', '.join(valid)}."
+    if error["type"] == "missing" and isinstance(path[-1], int):
+        whole = ".".join(map(str, keys[:-1]))
+        return f"{file}: {whole} = {error['input']!r} is not allowed: it has too few values."
     if error["type"] == "missing":
         return f"{file}: the key {key!r} is missing."
     if error["type"] == "value_error":
         return f"{file}: {str(error['msg']).removeprefix('Value error, ')}."
     return f"{file}: {key} = {error['input']!r} is not allowed: {error['msg']}."
+
+
+def _by_value(errors: Iterable[Mapping[str, Any]], data: Any) -> list[dict[str, Any]]:
+    """Complaints with the paths of values. Of a value that may be of several types pydantic has one
+    complaint for each, with the type at the end of its path: they become one.
+    """
+    found: list[dict[str, Any]] = []
+    for error in errors:
+        loc = error["loc"]
+        if error["type"] not in NO_VALUE and loc[:2] != DOMAINS:
+            loc = _in_data(loc, data)
+        last = found[-1] if found else None
+        if last and loc and last["loc"] == loc and last["type"] not in NO_VALUE:
+            last["msg"] = f"{last['msg']}, or {error['msg']}"
+        else:
+            found.append(dict(error) | {"loc": loc})
+    return found
+
+
+def _in_data(loc: Sequence[Any], data: Any) -> tuple[Any, ...]:
+    """The part of a path that leads to a value of the file."""
+    for size, part in enumerate(loc):
+        within = isinstance(data, Mapping) and part in data
+        if not within and not (isinstance(data, list) and part in range(len(data))):
+            return tuple(loc[:size])
+        data = data[part]
+    return tuple(loc)
 
 
 @lru_cache(maxsize=1)
@@ -92,4 +125,5 @@ def load_params(file: Path, shown_as: Path | None = None) -> Params:
     try:
         return Params.model_validate(data)
     except ValidationError as error:
-        raise RosdError("\n".join(_explain(e, name) for e in error.errors())) from None
+        complaints = _by_value(error.errors(), data)
+        raise RosdError("\n".join(_explain(e, name) for e in complaints)) from None

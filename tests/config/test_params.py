@@ -7,6 +7,12 @@ from rosd_core.errors import RosdError
 from tests.support import ROOT, write_params
 
 
+NO_LORA = (
+    "  lora: null                  # or {rank: 16, alpha: 32, dropout: 0.0, modules: all-linear, "
+    "merge: false}"
+)
+
+
 def complaint(tmp_path, text_change):
     text = (ROOT / "params.yaml").read_text()
     old, new = text_change
@@ -37,6 +43,15 @@ def complaint(tmp_path, text_change):
         (("    options: {} ", "    options: {a: [.inf]} "), ["inf is no number that a setting"]),
         (("rollout:\n  seed: 1", "rollout:\n  seed: -1"), ["rollout.seed = -1", "equal to 0"]),
         (("batch_tokens: 4096", "batch_tokens: 1e30"), ["distill.batch_tokens = 1e+30"]),
+        (
+            ("  problems: 96", "  problems: 0"),
+            ["rollout.problems = 0 is not allowed: Input should be greater than or equ"],
+        ),
+        (
+            ("  betas: [0.9, 0.999]", "  betas: [0.9]"),
+            ["distill.betas = [0.9] is not allowed: it "],
+        ),
+        ((NO_LORA, "  lora: true #"), ["distill.lora = True is not allowed: "]),
         (("offload: false", "offload: true"), ["offload needs distill.sharding fsdp"]),
         (("optimizer: adamw ", "optimizer: adam "), ["distill.optimizer = 'adam'", "'adafactor'"]),
         (("success_drop: 0.2", "success_drop: 2"), ["guards.rollout.success_drop = 2"]),
