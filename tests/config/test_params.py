@@ -6,7 +6,6 @@ from rosd_core.config.methods import METHODS
 from rosd_core.errors import RosdError
 from tests.support import ROOT, write_params
 
-
 NO_LORA = (
     "  lora: null                  # or {rank: 16, alpha: 32, dropout: 0.0, modules: all-linear, "
     "merge: false}"
