@@ -68,8 +68,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     ):
         refuse_other_inputs(started_with(params, origin))
         home = "cpu" if optimization.sharded else device  # sharded weights move layer by layer
-        adapter = {"lora": p.new_adapter, "quantized": p.quantized}
-        opened = partial(open_student, start, root=paths.root, seed=seed, **adapter)
+        opened = partial(open_student, start, root=paths.root, seed=seed, **p.opening)
         student = opened(device=home)
         teacher = open_teacher(shares, home, pad, student, s.targets) if needs_teacher else None
         saves = open_saves(params, paths, origin, teacher_fingerprint(shares), writes)

@@ -133,9 +133,12 @@ class Distill(Section):
         return self
 
     @property
-    def new_adapter(self) -> dict[str, Any] | None:
-        """The arguments of a new adapter, if the iteration trains one."""
-        return None if self.lora is None else self.lora.adapter
+    def opening(self) -> dict[str, Any]:
+        """How the student is opened: the arguments of a new adapter, if the iteration trains one,
+        and whether the weights under it are in 4 bits.
+        """
+        lora = None if self.lora is None else self.lora.adapter
+        return {"lora": lora, "quantized": self.quantized}
 
     @property
     def quantized(self) -> bool:

@@ -50,13 +50,27 @@ def test_the_tables_and_dvc_lock_are_those_of_dvc(tmp_path, target, table):
     assert (ours / "dvc.lock").read_text() == (theirs / "dvc.lock").read_text()
 
 
+def test_wrong_params_are_refused_before_dvc_deletes_what_a_stage_wrote(tmp_path):
+    project = tmp_path / "project"
+    project.mkdir()
+    make_pipeline(project)
+    (project / "data").mkdir()
+    (project / "data" / "problems.parquet").write_text("of an earlier run")
+    write_params(project, SMALL | {"rollout": {"no such key": 1}})
+    done = repro(project, "-s", "prepare")
+    assert done.returncode == 1
+    assert "rosd repro: params.yaml: unknown key 'rollout.no such key'." in done.stderr
+    assert (project / "data" / "problems.parquet").read_text() == "of an earlier run"
+
+
 def test_what_is_wrong_is_said_by_the_stage_and_ends_as_under_dvc(tmp_path):
     project = tmp_path / "project"
     project.mkdir()
     make_pipeline(project)
-    write_params(project, SMALL | {"rollout": {"no such key": 1}})
+    domain = {"task": "gsm8k", "train": 1, "test": 0, "train_file": "no.jsonl", "test_file": None}
+    write_params(project, SMALL | {"prepare": {"domains": {"mine": domain}}})
     done = repro(project, "-s", "prepare")
     assert done.returncode == 255
-    assert "rosd prepare: params.yaml: unknown key 'rollout.no such key'." in done.stderr
+    assert "no.jsonl: no such file" in done.stderr
     assert "failed to reproduce 'prepare'" in done.stderr
     assert repro(project, "--no-such-option").returncode == 254
