@@ -25,8 +25,8 @@ def distill_guards(params: Params, iteration: str) -> Guards:
     )
     if params.distill.quantized:
         advice += (
-            " What the first step says is of no update, but of the rounding of the weights "
-            "(distill.lora.quantize: nf4): raise that bound, or set quantize: none."
+            " At the first step this measures the rounding of the weights to 4 bits "
+            "(distill.lora.quantize: nf4), not an update: raise that bound, or set quantize: none."
         )
     return Guards("distill", params.guards.distill.model_dump(), params.guards.action, advice)
 

@@ -1,6 +1,7 @@
 """Where a stage keeps what it has done, in case it is stopped, and what that work depends on."""
 
 import os
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from stages.paths import Paths
 PACKAGES = ("torch", "transformers", "pyarrow")
 # where the work is done changes no result, nor does what the stage says of it at its end
 ELSEWHERE = {"engine": {"workers", "address"}, "score": {"lift"}}
+AT_ITS_END = "score.lift"
 
 
 def kept(
@@ -23,12 +25,15 @@ def kept(
     code as it is.
     """
     sections = {origin.stage, "machine", "engine"}
+    values = {name: value for name, value in origin.params.items() if name != AT_ITS_END}
+    quantized = origin.stage == "distill" and params.distill.quantized
+    packages = (*PACKAGES, "bitsandbytes", "peft") if quantized else PACKAGES
     made_of = {
-        "origin": origin.text(),
+        "origin": replace(origin, params=values).text(),
         "params": params.model_dump(mode="json", include=sections, exclude=ELSEWHERE),
         "more": more,
         "code": code_hash(),
-        "versions": {package: version(package) for package in PACKAGES},
+        "versions": {package: version(package) for package in packages},
         "processes": os.environ.get("WORLD_SIZE", "1") if by_processes else None,
     }
     return scratch_folder(paths.root, origin.stage, origin.key, made_of)

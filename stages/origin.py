@@ -40,7 +40,7 @@ PARAMS = {
 }  # fmt: skip
 # no value depends on them
 WITHOUT = (
-    "batch_tokens", "lift", "offload", "save_every", "shard_problems", "shard_rows", "sharding",
+    "batch_tokens", "offload", "save_every", "shard_problems", "shard_rows", "sharding",
 )  # fmt: skip
 TABLES = {"prepare": "problems", "rollout": "rollouts", "reflect": "reflections",
           "align": "alignments", "score": "scores", "evaluate": "evaluation"}  # fmt: skip

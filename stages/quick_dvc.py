@@ -20,7 +20,7 @@ from typing import Any
 
 HEAD = "schema: '2.0'\nstages:\n"  # how DVC begins the file
 SHORT = 50  # characters of a text whose line is not broken
-RISKY = re.compile(r"\\|  ")  # what a text has that may be broken wrongly
+RISKY = re.compile(r"\\|  |[^\S \n]|[^ -~\n]")  # what a text has that may be broken wrongly
 
 
 def with_entry(text: str, entry: str) -> str | None:

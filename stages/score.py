@@ -70,7 +70,9 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     if (guards := sample_guards(params, "score", iteration)).measures("base_kl"):
         metrics["base_kl"] = distance_to_base(params, paths, iteration)
     if p.teacher_samples:
-        settings = EngineSettings("transformers", device, r.batch_tokens)  # vllm has the student
+        settings = EngineSettings(  # vllm has the student
+            "transformers", device, r.batch_tokens, autocast=r.autocast
+        )
         chosen = inputs.read(rows_to_sample(alignments, p.teacher_samples, r.seed))
         known = inputs.problems, inputs.files["rollouts"], p.lift_confidence
         decoding = Decoding(r.temperature, r.top_p, r.max_new_tokens)

@@ -35,7 +35,8 @@ def check(
     wanted = [row["problem_id"] for row in stored]
     problems = read_table("problems", paths.problems)
     asked = problem_rows(problems.filter(problems["problem_id"].is_in(wanted)))
-    with TemporaryDirectory() as folder:
+    (paths.root / ".rosd").mkdir(exist_ok=True)
+    with TemporaryDirectory(dir=paths.root / ".rosd") as folder:
         rollout.given_samples(params, paths, iteration, Path(folder))
         again = rollout.open_work(params, paths, iteration, Path(folder), silent)(asked)
     wrong = [f"{file}: {line}" for line in differences("rollouts", stored, again, tolerance)]

@@ -50,4 +50,6 @@ class Finetune(Section):
         """
         free = {"batch_tokens", "save_every", "measure_every", "until", "lora"}
         lora = None if self.lora is None else self.lora.adapter
+        if self.lora is not None and self.lora.quantize != "none":
+            lora = self.lora.adapter | {"quantize": self.lora.quantize}
         return self.model_dump(mode="json", exclude=free) | {"lora": lora}

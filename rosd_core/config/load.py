@@ -126,4 +126,5 @@ def load_params(file: Path, shown_as: Path | None = None) -> Params:
         return Params.model_validate(data)
     except ValidationError as error:
         complaints = _by_value(error.errors(), data)
-        raise RosdError("\n".join(_explain(e, name) for e in complaints)) from None
+        lines = dict.fromkeys(_explain(e, name) for e in complaints)  # each once
+        raise RosdError("\n".join(lines)) from None

@@ -17,8 +17,9 @@ def _letter(answer: str) -> str | None:
 
 
 def _boxable(answer: str) -> str | None:
-    gold = last_boxed(answer) or answer.strip()
-    if "\n" in gold and "\\" not in gold:  # a matrix of LaTeX may have lines
+    boxed = last_boxed(answer)
+    gold = boxed or answer.strip()
+    if boxed is None and "\n" in gold and "\\" not in gold:  # a matrix of LaTeX may have lines
         return "has several lines and no box: it looks like a worked solution"
     readable = last_boxed(f"\\boxed{{{gold}}}") == gold
     return None if readable else "does not fit into a box: its braces do not match"

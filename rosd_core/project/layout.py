@@ -91,7 +91,9 @@ def _grader(answers: Sequence[str | None]) -> tuple[str, str]:
         return "mcq", "every answer is one letter"
     if all(_NUMBER.fullmatch(text) for text in texts):
         return "last_number", "every answer is a number"
-    if any("\n" in text.strip() for text in texts) and all(map(_ends_in_number, texts)):
+    boxed = any("\\boxed" in text for text in texts)
+    lines = any("\n" in text.strip() for text in texts)
+    if lines and not boxed and all(map(_ends_in_number, texts)):
         return "last_number", "answers are worked solutions that end in a number"
     if any("\\" in text or "$" in text for text in texts):
         return "math", "answers hold LaTeX"

@@ -125,7 +125,8 @@ class _RowReader:
         self.file, self.encoding = file, encoding
         self.split_of = dict(problems.select("problem_id", "split").iter_rows())
         named = problems.select("prompt", "problem_id").iter_rows()
-        self.by_prompt = {prompt.strip(): problem_id for prompt, problem_id in named}
+        self.prompt_of = {problem_id: prompt.strip() for prompt, problem_id in named}
+        self.by_prompt = {prompt: problem_id for problem_id, prompt in self.prompt_of.items()}
         self.seen: set[bytes] = set()
 
     def usable(
@@ -161,9 +162,10 @@ class _RowReader:
             return self.by_prompt.get(row[name].strip())
         if row[name] not in self.split_of:
             raise RosdError(f"{place}: there is no problem {row[name]!r} in problems.parquet.")
-        prompted = self.by_prompt.get((row.get("prompt") or "").strip(), row[name])
-        if prompted != row[name]:
-            raise RosdError(f"{place}: has the id of {row[name]} and the prompt of {prompted}.")
+        prompt = (row.get("prompt") or "").strip()
+        other = self.by_prompt.get(prompt)
+        if other is not None and prompt != self.prompt_of[row[name]]:
+            raise RosdError(f"{place}: has the id of {row[name]} and the prompt of {other}.")
         return row[name]
 
     def _sample(

@@ -24,6 +24,7 @@ from torch.nn.functional import rms_norm
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
+from rosd_core.errors import RosdError
 from rosd_core.forward.packing import Pack, Segment, can_pack
 from rosd_core.sampling.attention import (
     SharedCache,
@@ -42,8 +43,7 @@ MLP = ("gate_proj", "up_proj", "down_proj")
 # weights of at most so many bytes are copied into oneDNN's layout; larger ones stay as they are,
 # which costs a seventh of the speed at 64 rows and a third at 8
 COPIED_BYTES = 4 << 30
-# of the largest logit, between this forward pass and the model's own
-TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.1}
+TOLERANCE = 1e-4  # of the largest logit, between this forward pass and the model's own
 
 # number of the layer, scaling, queries (N, A, D) with keys and values (N, K, D) -> (N, A x D)
 Attend = Callable[[int, float, States], torch.Tensor]
@@ -128,12 +128,13 @@ class Decoder:
     fp32: a logit is often above 16, where bf16 has steps of an eighth.
     """
 
-    def __init__(self, model: PreTrainedModel, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, model: PreTrainedModel, dtype: torch.dtype = torch.float32, copied: bool | None = None
+    ) -> None:
         base: Any = model.base_model
         size = sum(p.numel() * p.element_size() for p in model.parameters())
-        copied = size <= COPIED_BYTES
+        copied = size <= COPIED_BYTES if copied is None else copied
         product = partial(_Product, copied=copied or dtype != torch.float32, dtype=dtype)
-        self.dtype = dtype
         self.embed, self.rotary, self.norm = base.embed_tokens, base.rotary_emb, _Norm(base.norm)
         self.layers = [_Layer(n, layer, product) for n, layer in enumerate(base.layers)]
         head: Any = model.get_output_embeddings()
@@ -195,14 +196,20 @@ def open_decoder(
     """The decoder of a model; None for a model that is not plain, not in fp32 or not on a CPU with
     oneDNN. It holds a copy of the weights as they are now. `checked`: it has been opened before,
     and its logits are not compared again. `autocast`: the dtype of its layers' products, or none.
+    Raises RosdError for bf16 on a CPU that has no products in it.
     """
     weights = list(model.parameters())
     if not torch.backends.mkldnn.is_available() or not _plain(model):
         return None
     if any(p.dtype != torch.float32 or p.device.type != "cpu" for p in weights):
         return None
-    decoder = Decoder(model, torch.bfloat16 if autocast == "bfloat16" else torch.float32)
-    return decoder if checked or _agrees(decoder, model) else None
+    half = autocast == "bfloat16"
+    if half and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        raise RosdError("this CPU has no bf16 products: set autocast none for the stage.")
+    decoder = Decoder(model, copied=False if half else None)
+    if not checked and not _agrees(decoder, model):  # in fp32: bf16 would hide what is wrong
+        return None
+    return Decoder(model, torch.bfloat16) if half else decoder
 
 
 def _children(module: torch.nn.Module) -> set[str]:
@@ -252,4 +259,4 @@ def _agrees(decoder: Decoder, model: PreTrainedModel) -> bool:
     for n in (6, 7):
         found.append(decoder.step(ids_N[n : n + 1], torch.ones(1, n + 1, dtype=torch.long), cache))
     off = (torch.cat(found) - real_NV[5:]).abs().max()
-    return bool(off <= TOLERANCE[decoder.dtype] * real_NV.abs().max())
+    return bool(off <= TOLERANCE * real_NV.abs().max())

@@ -100,8 +100,8 @@ def _use(prompts: Mapping[str, Any]) -> str:
     examples = prompts["examples"]["plain"]
     turns = "".join(f"\n{_fenced(row['problem'])}\n{_fenced(row['response'])}" for row in examples)
     earlier = (
-        f"\nBefore it came {len(examples)} solved problems as earlier turns, each in the template "
-        f"and with its answer:\n{turns}"
+        "\nSolved problems came before it as earlier turns, each in the template and with its "
+        f"answer:\n{turns}"
     )
     return f"""```python
 from transformers import AutoModelForCausalLM, AutoTokenizer

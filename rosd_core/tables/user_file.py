@@ -19,8 +19,8 @@ from rosd_core.tables.parquet import as_frame
 Reader = TypeVar("Reader")
 Parts = Iterator[pl.DataFrame]
 
-PART_BYTES = 16 * 2**20  # of a text file that are in memory at once, unless one row has more
-PART_ROWS = 64  # of a Parquet file
+PART_BYTES = 16 * 2**20  # of a text file that are in memory at once; a row of CSV may have so many
+PART_ROWS = 64  # of a Parquet file, whose row groups are decoded one after the other
 
 
 def read_user_file(file: str, key: str) -> pl.DataFrame:
@@ -39,9 +39,10 @@ def read_user_file(file: str, key: str) -> pl.DataFrame:
 
 
 def read_user_parts(file: str, key: str) -> Parts:
-    """The rows of a local file, in order, a part of them at a time, which is all that memory holds.
-    Each part has the types of its own values; all columns of a CSV file are texts. Raises RosdError
-    as `read_user_file` does, and here at once for all but a file that is damaged inside.
+    """The rows of a local file, in order, a part of them at a time; of a Parquet file memory holds
+    a row group. Each part has the types of its own values; all columns of a CSV file are texts, and
+    its blank lines are no rows. Raises RosdError as `read_user_file` does, and here at once for all
+    but a file that is damaged inside.
     """
     readers: dict[str, Callable[[str], Parts]] = {
         ".jsonl": _line_parts,
@@ -66,18 +67,15 @@ def _line_parts(file: str) -> Parts:
 
 
 def _csv_parts(file: str) -> Parts:
-    with Path(file).open("rb") as first:
-        names = pyarrow.csv.open_csv(first).schema.names
-    reader = pyarrow.csv.open_csv(
-        file,
-        pyarrow.csv.ReadOptions(block_size=PART_BYTES),
-        pyarrow.csv.ParseOptions(newlines_in_values=True),
-        pyarrow.csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()),
-            null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False,
-        ),
+    block = pyarrow.csv.ReadOptions(block_size=PART_BYTES)
+    lines = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    with pyarrow.csv.open_csv(file, block, lines) as first:
+        names = first.schema.names
+    as_text = pyarrow.csv.ConvertOptions(
+        column_types=dict.fromkeys(names, pa.string()),
+        null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False,
     )  # fmt: skip
-    with reader:
+    with pyarrow.csv.open_csv(file, block, lines, as_text) as reader:
         for batch in reader:
             yield as_frame(pa.Table.from_batches([batch]))
 
@@ -111,6 +109,8 @@ def _readable(file: str, key: str) -> Iterator[None]:
         yield
     except (*polars, pa.ArrowException, OSError, ValueError) as error:
         told = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if told.startswith("straddling object"):
+            told = f"a row has more than {PART_BYTES / 2**20:g} MiB; write the file as JSON lines."
         raise RosdError(f"{file}: cannot be read ({key}): {told}") from None
 
 

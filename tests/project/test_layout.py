@@ -41,6 +41,7 @@ def test_columns_are_found_by_their_usual_names_or_named():
         (["12", "x"], "answer_line"),
         (["\\frac{1}{2}"], "math"),
         (["She has $16.\n16-3=13\nA: 13", "$7 a day.\nA: 7"], "last_number"),
+        (["So\n$\\boxed{2\\sqrt{3}}$", "Then\n$\\boxed{\\frac{3}{4}}$"], "math"),
         (["So\nthe answer is $\\pi$", "7"], "math"),
     ],
 )

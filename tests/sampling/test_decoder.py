@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from rosd_core.errors import RosdError
 from rosd_core.sampling.decoder import open_decoder
 from rosd_core.sampling.engine import Decoding, Request
 from rosd_core.sampling.prefill import prefill
@@ -75,6 +76,10 @@ def test_logits_are_those_of_the_plain_forward_pass(name, copied_bytes, shared_f
 
 
 OTHERS = {
+    "the same modules without positions in some layers": (
+        "SmolLM3",
+        {"no_rope_layers": [0, 1], "pad_token_id": 0},
+    ),
     "another structure": ("GPT2", {"n_positions": 128}),
     "a window": ("Mistral", {"sliding_window": 4}),
     "further norms": ("Gemma2", {}),
@@ -84,7 +89,14 @@ OTHERS = {
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_models_are_left_to_transformers(name):
-    assert open_decoder(make(OTHERS[name][0], **OTHERS[name][1])) is None
+    for autocast in ("none", "bfloat16"):
+        assert open_decoder(make(OTHERS[name][0], **OTHERS[name][1]), autocast=autocast) is None
+
+
+def test_a_cpu_without_products_in_bfloat16_is_named(monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    with pytest.raises(RosdError, match="this CPU has no bf16 products: set autocast none"):
+        open_decoder(make("Qwen3"), autocast="bfloat16")
 
 
 def test_so_are_adapters_and_other_precisions():

@@ -67,7 +67,7 @@ def test_the_model_card_has_the_solved_examples_of_the_prompt():
     shown = [{"problem": "What is 1+1?", "response": "Answer: 2"}]
     settings["prompts"]["examples"]["plain"] = shown
     card = model_card(replace(facts(Base("Qwen/Qwen3-0.6B", True, "a", None)), settings=settings))
-    assert "Before it came 1 solved problems as earlier turns" in card
+    assert "Solved problems came before it as earlier turns" in card
     assert "````\nWhat is 1+1?\n````\n\n````\nAnswer: 2\n````\n" in card
     assert "earlier turns" not in model_card(facts(Base("Qwen/Qwen3-0.6B", True, "a", None)))
 

@@ -3,8 +3,10 @@
 import pytest
 
 from rosd_core.config.load import load_params
+from rosd_core.tables.origin import Origin
+from stages.kept import kept
 from stages.origin import MODELS, PARAMS, READS, params_of
-from stages.paths import KEYS, OUTPUTS
+from stages.paths import KEYS, OUTPUTS, Paths
 from tests.stages.test_pipeline import definition
 from tests.support import ROOT, write_params
 
@@ -39,3 +41,13 @@ def test_params_are_flat_and_without_sizes_of_batches():
     assert found["loop.i1.start"] == "base"
     assert "rollout.temperature" in found
     assert not [name for name in found if name.endswith(("batch_tokens", "shard_problems"))]
+
+
+def test_work_is_kept_where_only_what_is_said_at_its_end_changes(tmp_path):
+    """`score.lift: warn` after a stop goes on with the shards that are there."""
+    folders = []
+    for changes in ({"lift": "stop"}, {"lift": "warn"}, {"row_lift": "drop"}):
+        params = load_params(write_params(tmp_path, {"score": changes}))
+        values = params_of(params, "score", "i1")
+        folders.append(kept(params, Paths(tmp_path), Origin("score", "i1", values, {})))
+    assert folders[0] == folders[1] != folders[2]

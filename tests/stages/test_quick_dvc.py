@@ -62,7 +62,11 @@ def test_a_text_that_ruamel_breaks_wrongly_stays_on_its_line(text):
 
 @settings(max_examples=500, deadline=None)
 @given(
-    st.lists(st.sampled_from(["  ", " ", "\n", "\\", "'", '"', ":", "word", "longer-word", "#"]))
+    st.lists(
+        st.sampled_from(
+            ["  ", " ", "\n", "\t", "\u2028", "é", "\\", "'", '"', ":", "word", "longer-word", "#"]
+        )
+    )
 )
 def test_every_text_is_read_back_as_it_is(pieces):
     data = {"k": "w" * 45 + " " + "".join(pieces)}

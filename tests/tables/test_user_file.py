@@ -47,6 +47,17 @@ def test_a_row_of_other_width_is_named(tmp_path):
         list(read_user_parts(str(file), "rollout.file"))
 
 
+def test_a_row_of_csv_may_be_long_but_not_longer_than_a_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(user_file, "PART_BYTES", 3 << 20)
+    file = tmp_path / "x.csv"
+    file.write_text("a,b\n1," + "x" * (2 << 20) + "\n2,y\n3," + "z" * (2 << 20) + "\n")
+    parts = pl.concat(read_user_parts(str(file), "rollout.file"))
+    assert parts["b"].str.len_chars().to_list() == [2 << 20, 1, 2 << 20]
+    file.write_text("a,b\n1,2\n3," + "z" * (8 << 20) + "\n")
+    with pytest.raises(RosdError, match=r"a row has more than 3 MiB; write the file as JSON lines"):
+        list(read_user_parts(str(file), "rollout.file"))
+
+
 def test_numerals_in_a_csv_file_are_texts(tmp_path):
     """A response that says only `7` is a response."""
     file = tmp_path / "x.csv"
