@@ -73,10 +73,8 @@ def open_named(
     name: str, folder: Path, settings: EngineSettings
 ) -> tuple[Callable[[Sequence[Request], Decoding], int], object]:
     """What is timed, and the tokenizer."""
-    own, half = (
-        "transformers" if name == "generate" else name.removesuffix("-bf16"),
-        "-bf16" in name,
-    )
+    own = "transformers" if name == "generate" else name.removesuffix("-bf16")
+    half = name.endswith("-bf16")
     assert settings.vllm is not None
     vllm = replace(settings.vllm, dtype="bfloat16" if half else "float32")
     settings = replace(settings, name=own, vllm=vllm, autocast="bfloat16" if half else "none")

@@ -237,9 +237,11 @@ def write_lines(stage: str, params: Any, paths: Any) -> None:
 
 def read_file(stage: str, params: Any, paths: Any) -> None:
     """A stage that takes what the file has."""
-    name = stage.partition(".")[0]
-    changes: dict[str, Any] = {"file": f"{name}s.jsonl".replace("reflects", "reflections")}
-    changes |= {"source": "file"} if name == "reflect" else {}
+    name = stage.removesuffix(".file")
+    changes = {
+        "rollout": {"file": "rollouts.jsonl"},
+        "reflect": {"file": "reflections.jsonl", "source": "file"},
+    }[name]
     section = getattr(params, name).model_copy(update=changes)
     run_stage(name, params.model_copy(update={name: section}), paths)
 

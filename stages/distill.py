@@ -13,6 +13,7 @@ from functools import partial
 import polars as pl
 
 from rosd_core.config.params import Params
+from rosd_core.config.training import student_options
 from rosd_core.distill.epoch import scored_steps
 from rosd_core.distill.optimizer_state import save_state
 from rosd_core.distill.processes import processes, refuse_other_inputs
@@ -68,7 +69,7 @@ def run(params: Params, paths: Paths, iteration: str) -> None:
     ):
         refuse_other_inputs(started_with(params, origin))
         home = "cpu" if optimization.sharded else device  # sharded weights move layer by layer
-        opened = partial(open_student, start, root=paths.root, seed=seed, **p.opening)
+        opened = partial(open_student, start, root=paths.root, seed=seed, **student_options(p.lora))
         student = opened(device=home)
         teacher = open_teacher(shares, home, pad, student, s.targets) if needs_teacher else None
         saves = open_saves(params, paths, origin, teacher_fingerprint(shares), writes)

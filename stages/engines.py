@@ -31,9 +31,10 @@ def engine_settings(stage: Sampling, machine: Machine, engine: Engine) -> Engine
 def workers(machine: Machine, engine: Engine, stage: Sampling | None = None) -> Workers:
     """Where the shards of a stage run; `stage` is the one that samples with an engine."""
     gpus = 0
-    read = isinstance(stage, Rollout) and stage.file is not None  # by the model itself
-    if machine.device == "cuda" and (stage is None or read or stage.engine != "server"):
+    if isinstance(stage, Rollout) and stage.file is not None:
+        stage = None  # no engine: the model itself reads what is there
+    if machine.device == "cuda" and (stage is None or stage.engine != "server"):
         gpus = 1
-        if stage is not None and not read and stage.engine == "vllm":
+        if stage is not None and stage.engine == "vllm":
             gpus = engine.vllm.tensor_parallel * engine.vllm.pipeline_parallel
     return Workers(engine.workers, engine.address, machine.threads, gpus)

@@ -12,6 +12,7 @@ import polars as pl
 
 from rosd_core.config.params import Params
 from rosd_core.config.prompts import FIELDS
+from rosd_core.config.training import student_options
 from rosd_core.errors import RosdError
 from rosd_core.models.gguf import find_or_convert
 from rosd_core.models.loading import load_generation_config, load_tokenizer
@@ -54,8 +55,8 @@ def run(params: Params, paths: Paths, model: str, revision: str | None, name: st
     prompts = Prompts(params.prompts.only(*FIELDS), examples=examples)
     course = Course(p.seed, p.rows_per_step, prompts, parts)
     exam = set_exam(course, p.held_out, tokenizer, end)
-    lora, nf4 = (None, False) if p.lora is None else (p.lora.adapter, p.lora.quantize == "nf4")
-    student = open_student(folder, params.machine.device, lora, paths.root, p.seed, nf4)
+    where = {"device": params.machine.device, "root": paths.root}
+    student = open_student(folder, seed=p.seed, **where, **student_options(p.lora))
     begun = p.what_is_learnt() | {"model": fingerprint(folder), "examples": examples}
     begun |= {f"prompts.{template}": text for template, text in prompts.templates.items()}
     work = target.with_name(f"{name}.unfinished")

@@ -14,7 +14,6 @@ from stages.paths import Paths
 PACKAGES = ("torch", "transformers", "pyarrow")
 # where the work is done changes no result, nor does what the stage says of it at its end
 ELSEWHERE = {"engine": {"workers", "address"}, "score": {"lift"}}
-AT_ITS_END = "score.lift"
 
 
 def kept(
@@ -25,7 +24,8 @@ def kept(
     code as it is.
     """
     sections = {origin.stage, "machine", "engine"}
-    values = {name: value for name, value in origin.params.items() if name != AT_ITS_END}
+    elsewhere = {f"{section}.{key}" for section, keys in ELSEWHERE.items() for key in keys}
+    values = {name: value for name, value in origin.params.items() if name not in elsewhere}
     quantized = origin.stage == "distill" and params.distill.quantized
     packages = (*PACKAGES, "bitsandbytes", "peft") if quantized else PACKAGES
     made_of = {

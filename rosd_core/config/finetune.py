@@ -49,7 +49,5 @@ class Finetune(Section):
         have the same.
         """
         free = {"batch_tokens", "save_every", "measure_every", "until", "lora"}
-        lora = None if self.lora is None else self.lora.adapter
-        if self.lora is not None and self.lora.quantize != "none":
-            lora = self.lora.adapter | {"quantize": self.lora.quantize}
+        lora = self.lora and self.lora.model_dump(exclude={"merge"}, exclude_defaults=True)
         return self.model_dump(mode="json", exclude=free) | {"lora": lora}

@@ -77,6 +77,18 @@ class Lora(Section):
         """The arguments of a new adapter."""
         return self.model_dump(exclude={"merge", "quantize"})
 
+    @property
+    def quantized(self) -> bool:
+        """Whether the frozen weights under the adapter are in 4 bits."""
+        return self.quantize == "nf4"
+
+
+def student_options(lora: Lora | None) -> dict[str, Any]:
+    """How a student is opened: the arguments of a new adapter, if one is trained, and whether the
+    weights under it are in 4 bits.
+    """
+    return {"lora": lora and lora.adapter, "quantized": lora is not None and lora.quantized}
+
 
 class Distill(Section):
     seed: Seed
@@ -123,7 +135,7 @@ class Distill(Section):
                 "distill.optimizer adafactor needs distill.sharding none: torch's knows no sharded "
                 "weights; take adamw_8bit or adamw with fsdp"
             )
-        if self.sharding == "fsdp" and self.lora is not None and self.lora.quantize != "none":
+        if self.sharding == "fsdp" and self.quantized:
             raise ValueError(
                 "distill.lora.quantize nf4 needs distill.sharding none: weights in 4 bits are not "
                 "sharded; several processes then share the batches"
@@ -133,17 +145,9 @@ class Distill(Section):
         return self
 
     @property
-    def opening(self) -> dict[str, Any]:
-        """How the student is opened: the arguments of a new adapter, if the iteration trains one,
-        and whether the weights under it are in 4 bits.
-        """
-        lora = None if self.lora is None else self.lora.adapter
-        return {"lora": lora, "quantized": self.quantized}
-
-    @property
     def quantized(self) -> bool:
         """Whether the frozen weights under an adapter are in 4 bits."""
-        return self.lora is not None and self.lora.quantize == "nf4"
+        return self.lora is not None and self.lora.quantized
 
     @property
     def merge(self) -> bool:

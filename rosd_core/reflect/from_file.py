@@ -9,7 +9,6 @@ The table (JSON lines, CSV or Parquet) has the columns
 | idea | the corrective idea; why it is right, for correct responses |
 """
 
-import hashlib
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ import polars as pl
 from rosd_core.errors import RosdError
 from rosd_core.reflect.parse import first_quotes, format_reflection
 from rosd_core.reflect.rows import Peer, new_row
+from rosd_core.tables.hashing import text_hash
 from rosd_core.tables.row_types import ReflectionRow
 
 COLUMNS = ("rollout_id", "response", "quote", "idea")
@@ -59,11 +59,7 @@ def _refuse_missing(file: str, needed: Sequence[str], columns: Container[str]) -
 
 def text_hashes(rows: Iterable[tuple[str, str]]) -> dict[str, bytes]:
     """A hash of each text, by its name: enough to see whether it is another one."""
-    return {name: _text_hash(text) for name, text in rows}
-
-
-def _text_hash(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return {name: text_hash(text) for name, text in rows}
 
 
 def _refuse_other_rollouts(
@@ -72,7 +68,7 @@ def _refuse_other_rollouts(
     if rollout_id not in responses:
         raise RosdError(f"{place}: there is no rollout {rollout_id!r} in this iteration.")
     text = row["response"]
-    if not isinstance(text, str) or _text_hash(text) != responses[rollout_id]:
+    if not isinstance(text, str) or text_hash(text) != responses[rollout_id]:
         raise RosdError(
             f"{place}: the response of {rollout_id} is not the one in rollouts.parquet; the file "
             "was written for other rollouts."

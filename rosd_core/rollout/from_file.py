@@ -16,7 +16,6 @@ counted; a row that contradicts itself is an error.
 Memory holds a part of the file; what is used goes to a table of its own (given_table.py).
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +25,8 @@ import polars as pl
 
 from rosd_core.errors import RosdError
 from rosd_core.prompts.chat import decode
-from rosd_core.rollout.given_table import GivenSample, sample_writer
+from rosd_core.rollout.given_table import GivenSample, write_samples
+from rosd_core.tables.hashing import text_hash
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -108,10 +108,7 @@ def keep_samples(
     log-probabilities that do not fit them; and where no row can be used.
     """
     found, rows = GivenSamples(), _RowReader(file, problems, encoding)
-    with sample_writer(kept) as add:
-        for problem_id, sample in rows.usable(parts, found):
-            found.sizes[problem_id] = found.sizes.get(problem_id, 0) + 1
-            add(problem_id, sample)
+    write_samples(kept, rows.usable(parts, found))
     if not found.sizes:
         told = found.message(file) or f"{file}: the file has no row."
         raise RosdError(f"{told} Nothing is left to train on.")
@@ -127,12 +124,12 @@ class _RowReader:
         named = problems.select("prompt", "problem_id").iter_rows()
         self.prompt_of = {problem_id: prompt.strip() for prompt, problem_id in named}
         self.by_prompt = {prompt: problem_id for problem_id, prompt in self.prompt_of.items()}
-        self.seen: set[bytes] = set()
+        self.seen: set[tuple[str, bytes]] = set()
 
     def usable(
         self, parts: Iterable[pl.DataFrame], found: GivenSamples
     ) -> Iterator[tuple[str, GivenSample]]:
-        """The samples that are used, with their problems; `found` gets the others."""
+        """The samples that are used, with their problems; `found` counts them and the others."""
         number = 0
         for part in parts:
             _check_columns(part, f"{self.file}: rows from {number}" if number else self.file)
@@ -141,12 +138,13 @@ class _RowReader:
                 problem_id, text = self._problem(place, row), row.get("response")
                 if text is None:
                     raise RosdError(f"{place}: response is missing.")
-                sample = self._sample(place, row, problem_id)
+                sample = self._usable(place, row, problem_id)
                 if isinstance(sample, str):
                     found.left_out[sample].append(number)
                 else:
                     assert problem_id is not None
                     found.repeated += self._again(problem_id, text)
+                    found.sizes[problem_id] = found.sizes.get(problem_id, 0) + 1
                     yield problem_id, sample
                 number += 1
 
@@ -168,7 +166,7 @@ class _RowReader:
             raise RosdError(f"{place}: has the id of {row[name]} and the prompt of {other}.")
         return row[name]
 
-    def _sample(
+    def _usable(
         self, place: str, row: Mapping[str, Any], problem_id: str | None
     ) -> GivenSample | str:
         """The sample of a row, or the key of REASONS why it is left out."""
@@ -181,11 +179,10 @@ class _RowReader:
 
     def _again(self, problem_id: str, text: str) -> bool:
         """Whether the problem had this response before."""
-        told = f"{problem_id}\0{text}".encode("utf-8", "surrogatepass")
-        digest = hashlib.sha256(told).digest()
-        new = digest not in self.seen
-        self.seen.add(digest)
-        return not new
+        response = problem_id, text_hash(text)
+        again = response in self.seen
+        self.seen.add(response)
+        return again
 
 
 def _check_columns(table: pl.DataFrame, file: str) -> None:

@@ -22,7 +22,7 @@ CHUNK = 64  # tokens whose logits are in memory at once
 
 
 class GivenEngine:
-    """The responses of a table that `sample_writer` wrote. The request `<problem_id>/<n>` gets the
+    """The responses of a table that `write_samples` wrote. The request `<problem_id>/<n>` gets the
     n-th of its problem.
 
     `batch_tokens` bounds the tokens of a forward pass; results do not depend on it.

@@ -2,8 +2,7 @@
 in it without reading those of the others.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,30 +33,20 @@ class GivenSample:
     finish_reason: str
 
 
-@contextmanager
-def sample_writer(path: Path) -> Iterator[Callable[[str, GivenSample], None]]:
-    """What adds the sample of a problem to the table, which is at `path` when the block has ended
-    without an error.
+def write_samples(path: Path, samples: Iterable[tuple[str, GivenSample]]) -> None:
+    """Write samples with their problems as the table, a row group in memory at a time; it is at
+    `path` when all are written.
     """
-    group: list[dict[str, Any]] = []
-    tokens = 0
-
-    def write() -> None:
-        nonlocal tokens
-        writer.write_table(pa.Table.from_pylist(group, SCHEMA))
-        group.clear()
-        tokens = 0
-
-    def add(problem_id: str, sample: GivenSample) -> None:
-        nonlocal tokens
-        group.append({"problem_id": problem_id} | vars(sample))
-        tokens += len(sample.token_ids)
-        if tokens > GROUP_TOKENS:
-            write()
-
     with replacing(path) as temporary, pq.ParquetWriter(temporary, SCHEMA) as writer:
-        yield add
-        write()
+        group: list[dict[str, Any]] = []
+        tokens = 0
+        for problem_id, sample in samples:
+            group.append({"problem_id": problem_id} | vars(sample))
+            tokens += len(sample.token_ids)
+            if tokens > GROUP_TOKENS:
+                writer.write_table(pa.Table.from_pylist(group, SCHEMA))
+                group, tokens = [], 0
+        writer.write_table(pa.Table.from_pylist(group, SCHEMA))
 
 
 def kept_samples(path: Path, problem_ids: Sequence[str]) -> dict[str, list[GivenSample]]:

@@ -203,13 +203,14 @@ def open_decoder(
         return None
     if any(p.dtype != torch.float32 or p.device.type != "cpu" for p in weights):
         return None
-    half = autocast == "bfloat16"
-    if half and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if autocast == "none":
+        decoder = Decoder(model)
+        return decoder if checked or _agrees(decoder, model) else None
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         raise RosdError("this CPU has no bf16 products: set autocast none for the stage.")
-    decoder = Decoder(model, copied=False if half else None)
-    if not checked and not _agrees(decoder, model):  # in fp32: bf16 would hide what is wrong
+    if not checked and not _agrees(Decoder(model, copied=False), model):  # bf16 would hide faults
         return None
-    return Decoder(model, torch.bfloat16) if half else decoder
+    return Decoder(model, torch.bfloat16)
 
 
 def _children(module: torch.nn.Module) -> set[str]:

@@ -42,6 +42,11 @@ def _equal_pieces(path: Path) -> Iterator[pa.Table]:
         yield rest.take(np.arange(len(rest)))
 
 
+def text_hash(text: str) -> bytes:
+    """SHA-256 of a text, also of one with surrogates."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's bytes; computed once for a file that does not change."""
     stat = path.stat()

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import polars as pl
 import pyarrow as pa
@@ -16,7 +15,6 @@ import pyarrow.parquet as pq
 from rosd_core.errors import RosdError
 from rosd_core.tables.parquet import as_frame
 
-Reader = TypeVar("Reader")
 Parts = Iterator[pl.DataFrame]
 
 PART_BYTES = 16 * 2**20  # of a text file that are in memory at once; a row of CSV may have so many
@@ -25,17 +23,9 @@ PART_ROWS = 64  # of a Parquet file, whose row groups are decoded one after the 
 
 def read_user_file(file: str, key: str) -> pl.DataFrame:
     """A file that the param `key` names. Raises RosdError naming both, and the line if it can."""
-    lines = partial(pl.read_ndjson, infer_schema_length=None)
-    readers: dict[str, Callable[[str], pl.DataFrame]] = {
-        ".jsonl": lines,
-        ".ndjson": lines,
-        ".json": lines,
-        ".csv": partial(pl.read_csv, infer_schema_length=None),
-        ".parquet": pl.read_parquet,
-    }
-    reader = _for_ending(file, key, readers)
+    whole, _ = _readers(file, key)
     with _readable(file, key):
-        return reader(file)
+        return whole(file)
 
 
 def read_user_parts(file: str, key: str) -> Parts:
@@ -44,14 +34,8 @@ def read_user_parts(file: str, key: str) -> Parts:
     its blank lines are no rows. Raises RosdError as `read_user_file` does, and here at once for all
     but a file that is damaged inside.
     """
-    readers: dict[str, Callable[[str], Parts]] = {
-        ".jsonl": _line_parts,
-        ".ndjson": _line_parts,
-        ".json": _line_parts,
-        ".csv": _csv_parts,
-        ".parquet": _parquet_parts,
-    }
-    return _guarded(_for_ending(file, key, readers)(file), file, key)
+    _, parts = _readers(file, key)
+    return _guarded(parts(file), file, key)
 
 
 def _guarded(parts: Parts, file: str, key: str) -> Parts:
@@ -86,19 +70,30 @@ def _parquet_parts(file: str) -> Parts:
             yield as_frame(pa.Table.from_batches([batch]))
 
 
-def _for_ending(file: str, key: str, readers: dict[str, Reader]) -> Reader:
-    """The reader for a file, which is there and, where it has lines, of lines that can be read."""
+LINES = partial(pl.read_ndjson, infer_schema_length=None), _line_parts
+# ending -> what reads a file whole, and what reads it in parts
+READERS: dict[str, tuple[Callable[[str], pl.DataFrame], Callable[[str], Parts]]] = {
+    ".jsonl": LINES,
+    ".ndjson": LINES,
+    ".json": LINES,
+    ".csv": (partial(pl.read_csv, infer_schema_length=None), _csv_parts),
+    ".parquet": (pl.read_parquet, _parquet_parts),
+}
+
+
+def _readers(file: str, key: str) -> tuple[Callable[[str], pl.DataFrame], Callable[[str], Parts]]:
+    """The readers of a file, which is there and, where it has lines, of lines that can be read."""
     remote = file.startswith("hf://")
     if not remote and not Path(file).is_file():
         raise RosdError(
             f"{file}: no such file ({key}). Paths count from the folder of params.yaml."
         )
-    suffix = Path(file).suffix
-    if suffix not in readers:
-        raise RosdError(f"{file}: unknown ending; there are: {', '.join(readers)}.")
+    readers = READERS.get(Path(file).suffix)
+    if readers is None:
+        raise RosdError(f"{file}: unknown ending; there are: {', '.join(READERS)}.")
     if not remote:
-        _refuse_bad_lines(Path(file), parsed=suffix not in (".csv", ".parquet"))
-    return readers[suffix]
+        _refuse_bad_lines(Path(file), parsed=readers is LINES)
+    return readers
 
 
 @contextmanager

@@ -104,9 +104,13 @@ def test_a_row_has_an_id_or_a_prompt(keep):
 def test_the_samples_of_a_problem_are_found_in_any_group_of_rows(tmp_path, monkeypatch):
     monkeypatch.setattr(given_table, "GROUP_TOKENS", 2)
     path = tmp_path / "kept.parquet"
-    with given_table.sample_writer(path) as add:
-        for number, name in enumerate("abacab"):
-            add(name, GivenSample([number, 0], None if name == "a" else [-0.5, -1], "stop"))
+    given_table.write_samples(
+        path,
+        (
+            (name, GivenSample([number, 0], None if name == "a" else [-0.5, -1], "stop"))
+            for number, name in enumerate("abacab")
+        ),
+    )
     assert pq.ParquetFile(path).num_row_groups == 4  # of two rows, and an empty one
     found = kept_samples(path, ["a", "c", "d"])
     assert [s.token_ids for s in found["a"]] == [[0, 0], [2, 0], [4, 0]]
